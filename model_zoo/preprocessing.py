@@ -1,0 +1,54 @@
+"""From a picture to the pixels a model sees: the model's own size, crop and interpolation, before normalisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from PIL import Image
+
+from model_zoo.deferred import torch
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How one model wants its pictures. `size` is (height, width) in pixels; `mean` and `std` one per channel."""
+
+    channels: int = 3
+    size: tuple[int, int] = (224, 224)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    crop_fraction: float = 0.875
+    crop_mode: str = "center"
+    interpolation: str = "bicubic"
+
+    @classmethod
+    def of_timm(cls, config: dict) -> Preprocessing:
+        """Read timm's data configuration (`timm.data.resolve_model_data_config`)."""
+        channels, height, width = config["input_size"]
+        return cls(
+            channels=channels,
+            size=(height, width),
+            mean=tuple(config["mean"]),
+            std=tuple(config["std"]),
+            crop_fraction=config["crop_pct"],
+            crop_mode=config["crop_mode"],
+            interpolation=config["interpolation"],
+        )
+
+    @cached_property
+    def _transform(self):
+        from timm.data.transforms_factory import transforms_imagenet_eval
+
+        return transforms_imagenet_eval(
+            img_size=self.size,
+            crop_pct=self.crop_fraction,
+            crop_mode=self.crop_mode,
+            interpolation=self.interpolation,
+            normalize=False,
+        )
+
+    def pixels(self, image: Image.Image) -> torch.Tensor:
+        """The picture as the model sees it: float32 `[1, C, H, W]` in `[0, 1]`, resized and cropped by timm's transform."""
+        image = image.convert({1: "L", 3: "RGB", 4: "RGBA"}[self.channels])
+        return self._transform(image).unsqueeze(0).to(torch.float32) / 255

@@ -1,0 +1,50 @@
+"""Loupe's techniques: `ls techniques/` is the catalogue, one public module per technique."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Any
+
+from model_zoo.errors import ParameterError
+from techniques.base import TECHNIQUES, LoadedModel, Run, Sample, Samples, Technique, execute
+from techniques.base.pictures import PictureSource, read_picture
+
+
+def catalogue() -> dict[str, Technique]:
+    """Every technique by name, ordered by family and title; imports each module of this folder once."""
+    from techniques.base import FAMILIES
+
+    for module in pkgutil.iter_modules(__path__):
+        if module.name not in ("base", "__main__"):
+            importlib.import_module(f"{__name__}.{module.name}")
+    families = list(FAMILIES)
+    return dict(sorted(TECHNIQUES.items(), key=lambda item: (families.index(item[1].family), item[1].title)))
+
+
+def find(name: str) -> Technique:
+    """The technique of this name; ParameterError names the known ones."""
+    known = catalogue()
+    if name not in known:
+        raise ParameterError(f"There is no technique “{str(name)[:60]}”. Expected one of {', '.join(known)}.")
+    return known[name]
+
+
+def run(name: str, image: PictureSource | list[PictureSource], model: LoadedModel, *, run: Run | None = None, **settings: Any) -> Any:
+    """Run a technique from Python: `techniques.run("grad_cam", "cat.jpg", model, target="golf ball")`.
+
+    `image` is a path, bytes, a PIL picture, or a Sample; a list of these for a technique on a set. Returns the
+    technique's answer; a NamedTuple of panels or one panel, which show themselves in a notebook.
+    """
+    chosen = find(name)
+    if chosen.many:
+        images = image if isinstance(image, (list, tuple)) else [image]
+        return execute(chosen, Samples(tuple(_sample(item, model) for item in images)), model, settings, run)
+    return execute(chosen, _sample(image, model), model, settings, run)
+
+
+def _sample(image: PictureSource | Sample, model: LoadedModel) -> Sample:
+    if isinstance(image, Sample):
+        return image.fit(model)
+    picture = read_picture(image)
+    return Sample.from_image(picture.image, model, picture.name, picture.notes)

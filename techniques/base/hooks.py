@@ -1,0 +1,41 @@
+"""Reading a network from inside; every hook is gone when its block ends, however it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from model_zoo.deferred import torch
+
+if TYPE_CHECKING:
+    from model_zoo.loaded import LoadedModel
+
+
+@contextmanager
+def watching(model: LoadedModel, layers: Iterable[str], see: Callable[[str, torch.Tensor], torch.Tensor | None]) -> Iterator[None]:
+    """Call `see(layer name, output)` after each of the layers; a tensor it returns takes the output's place."""
+    handles = []
+    try:
+        for name in layers:
+            handles.append(model.module(name).register_forward_hook(lambda _module, _inputs, output, name=name: see(name, output)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def logits_from_layer(model: LoadedModel, layer: str, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """One forward pass in which the output of `layer` is the leaf: (logits `[B, K]`, that output).
+
+    Nothing before the layer builds a graph, so a gradient of the logits costs only what follows the layer.
+    """
+    outputs: list[torch.Tensor] = []
+
+    def make_leaf(_name: str, output: torch.Tensor) -> torch.Tensor:
+        outputs.append(output.detach().requires_grad_(True))
+        return outputs[-1]
+
+    with torch.enable_grad(), watching(model, [layer], make_leaf):
+        logits = model.logits(pixels)
+    return logits, outputs[-1]

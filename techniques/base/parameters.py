@@ -1,0 +1,156 @@
+"""A technique's settings, read from its signature: the one declaration that page, command line and API follow."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from inspect import Parameter
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+
+import numpy as np
+
+from model_zoo.errors import ParameterError
+
+if TYPE_CHECKING:
+    from model_zoo.loaded import LoadedModel
+
+
+@dataclass(frozen=True)
+class Range:
+    """Allowed numbers from `low` to `high`, both included, in steps of `step`, with their unit."""
+
+    low: float
+    high: float
+    step: float = 1
+    unit: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}" + (f" {self.unit}" if self.unit else "")
+
+
+@dataclass(frozen=True)
+class Help:
+    """One sentence that says what a setting does."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Marks a setting that belongs to the page's header, not to one technique: target, layer or seed."""
+
+    kind: Literal["target", "layer", "seed", "mask"]
+
+
+TargetClass = Annotated[int | None, Shared("target"), Help("The class to explain or, for an attack, to aim at; left out: the predicted class, or none.")]
+LayerName = Annotated[str | None, Shared("layer"), Help("The layer to look at; left out: the model's own choice.")]
+Seed = Annotated[int, Shared("seed"), Range(0, 2**31 - 1), Help("Fixes every random choice.")]
+Mask = Annotated[Any, Shared("mask"), Help("Painted area, boolean [H, W] at any size; left out: the middle of the picture.")]
+Epsilon = Annotated[float, Range(0, 64, 0.5, "1/255"), Help("How far a pixel may move, in 1/255 of the range from black to white.")]
+Steps = Annotated[int, Range(1, 200, 1, "steps"), Help("How many steps the method takes.")]
+
+
+@dataclass(frozen=True)
+class Param:
+    """One setting of a technique: its name, kind, default, help, and what it may be."""
+
+    name: str
+    kind: Literal["number", "integer", "choice", "flag", "target", "layer", "seed", "mask"]
+    default: Any
+    help: str
+    range: Range | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return self.name.replace("_", " ").capitalize()
+
+    @property
+    def expected(self) -> str:
+        """What may be given, in words."""
+        if self.kind in ("number", "integer", "seed"):
+            return f"{'a number' if self.kind == 'number' else 'a whole number'} from {self.range}"
+        return {
+            "choice": "one of " + ", ".join(self.choices),
+            "flag": "true or false",
+            "target": "a class name or number of the model",
+            "layer": "a layer name of the model",
+            "mask": "a two-dimensional mask",
+        }[self.kind]
+
+    def check(self, value: Any, model: LoadedModel) -> Any:
+        """The value as the technique wants it; ParameterError says what was received and what is expected."""
+        if self.kind == "target":
+            return None if value in (None, "") else model.find_label(value)
+        if self.kind == "layer":
+            return None if value in (None, "") else model.layer(str(value)).name
+        if self.kind == "mask":
+            return self._mask(value)
+        if self.kind == "flag":
+            if not isinstance(value, (bool, np.bool_)):
+                raise self._error(value)
+            return bool(value)
+        if self.kind == "choice":
+            if value not in self.choices:
+                raise self._error(value)
+            return value
+        return self._number(value)
+
+    def invalid(self) -> Any:
+        """A value that `check` must refuse, for tests."""
+        if self.range:
+            return self.range.high + max(1, self.range.step)
+        return {"choice": "no such choice", "flag": "maybe", "target": "no such class", "layer": "no.such.layer", "mask": np.zeros(3)}[self.kind]
+
+    def _number(self, value: Any) -> float | int:
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)) or not math.isfinite(value):
+            raise self._error(value)
+        if not self.range.low <= value <= self.range.high:
+            raise self._error(value)
+        if self.kind == "number":
+            return float(value)
+        if int(value) != value:
+            raise self._error(value)
+        return int(value)
+
+    def _mask(self, value: Any) -> np.ndarray | None:
+        if value is None:
+            return None
+        mask = np.asarray(value)
+        if mask.ndim != 2 or not mask.size or mask.dtype.kind not in "biuf":
+            raise self._error(f"an array of shape {mask.shape}")
+        return mask > 0
+
+    def _error(self, value: Any) -> ParameterError:
+        return ParameterError(f"{self.title}: received {str(value)[:60]!r}, expected {self.expected}.")
+
+
+def read_parameter(parameter: Parameter, annotation: Any, where: str) -> Param:
+    """The Param that a keyword-only argument declares.
+
+    Raises TypeError, naming the technique and the argument, when default, range or help are missing: a
+    contributor's mistake is found at import.
+    """
+    where = f"{where}, parameter “{parameter.name}”"
+    if parameter.default is Parameter.empty:
+        raise TypeError(f"{where}: it has no default. Give one that makes a sensible picture.")
+    base, *marks = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
+    help_text = next((mark.text for mark in reversed(marks) if isinstance(mark, Help)), "")
+    limits = next((mark for mark in reversed(marks) if isinstance(mark, Range)), None)
+    shared = next((mark for mark in marks if isinstance(mark, Shared)), None)
+    if not help_text:
+        raise TypeError(f"{where}: it has no Help sentence.")
+    param = Param(parameter.name, "flag", parameter.default, help_text, limits)
+    if shared:
+        return replace(param, kind=shared.kind)
+    if get_origin(base) is Literal:
+        return replace(param, kind="choice", choices=get_args(base))
+    if base is bool:
+        return param
+    if base not in (int, float):
+        raise TypeError(f"{where}: its type {base} is none of int, float, bool, Literal, TargetClass, LayerName, Seed, Mask.")
+    if limits is None:
+        raise TypeError(f"{where}: a number needs a Range.")
+    if not limits.low <= parameter.default <= limits.high:
+        raise TypeError(f"{where}: the default {parameter.default} is outside {limits}.")
+    return replace(param, kind="integer" if base is int else "number")

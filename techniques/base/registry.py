@@ -1,0 +1,113 @@
+"""The catalogue of techniques: `@technique` reads one from a plain function and enters it by its module's name."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+
+from techniques.base.parameters import Param, read_parameter
+from techniques.base.results import KINDS, Result
+from techniques.base.sample import Sample, Samples
+
+if TYPE_CHECKING:
+    from model_zoo.loaded import LoadedModel
+
+FAMILIES = {
+    "Where it looks": "Which pixels carry the decision.",
+    "What is inside": "What the layers answer to this picture, or to one group of pictures more than to another.",
+    "Fooling it": "Changes too small to see that change the answer.",
+}
+
+
+@dataclass(frozen=True)
+class Technique:
+    """One technique as page, command line and API see it.
+
+    `meaning` is the first paragraph of the module's docstring, `limits` what its picture does not tell,
+    `results` the panels by name, `many` whether it takes a set of pictures.
+    """
+
+    name: str
+    title: str
+    family: str
+    meaning: str
+    limits: str
+    paper: str
+    function: Callable
+    params: tuple[Param, ...]
+    results: dict[str, type[Result]]
+    many: bool
+    why_not: Callable[[LoadedModel], str | None]
+
+    def param(self, name: str) -> Param | None:
+        return next((param for param in self.params if param.name == name), None)
+
+    @property
+    def own_params(self) -> tuple[Param, ...]:
+        """The settings of this technique alone, without the header's target, layer and seed."""
+        return tuple(param for param in self.params if param.kind not in ("target", "layer", "seed"))
+
+
+TECHNIQUES: dict[str, Technique] = {}
+
+
+def technique(
+    *,
+    title: str,
+    family: str,
+    paper: str,
+    limits: str,
+    why_not: Callable[[LoadedModel], str | None] = lambda model: None,
+) -> Callable[[Callable], Callable]:
+    """Register a function `(sample, model, run, *, settings...)` as the technique named after its module.
+
+    A name that is taken, an unknown family, a setting without default, range or help, and an answer of an
+    unknown kind raise TypeError or ValueError at import, with a sentence that names the culprit.
+    """
+
+    def register(function: Callable) -> Callable:
+        name = function.__module__.rpartition(".")[2]
+        where = f"technique “{name}”"
+        if name in TECHNIQUES:
+            raise ValueError(f"{where} is registered already, by {TECHNIQUES[name].function.__module__}.")
+        if family not in FAMILIES:
+            raise ValueError(f"{where}: unknown family “{family}”. Expected one of {', '.join(FAMILIES)}.")
+        meaning = inspect.cleandoc(sys.modules[function.__module__].__doc__ or "").split("\n\n")[0].replace("\n", " ")
+        if not meaning or not limits:
+            raise TypeError(f"{where}: it needs a module docstring that says what the picture means, and limits that say what it does not.")
+        hints = get_type_hints(function, include_extras=True)
+        first, *others = inspect.signature(function).parameters.values()
+        if hints.get(first.name) not in (Sample, Samples):
+            raise TypeError(f"{where}: its first argument must be a Sample or Samples.")
+        params = tuple(read_parameter(p, hints[p.name], where) for p in others if p.kind is p.KEYWORD_ONLY)
+        TECHNIQUES[name] = Technique(
+            name=name,
+            title=title,
+            family=family,
+            meaning=meaning,
+            limits=limits,
+            paper=paper,
+            function=function,
+            params=params,
+            results=_panel_types(hints.get("return"), where),
+            many=hints[first.name] is Samples,
+            why_not=why_not,
+        )
+        return function
+
+    return register
+
+
+def _panel_types(answer: Any, where: str) -> dict[str, type[Result]]:
+    """The kinds of the panels an answer declares; optional panels may be `Kind | None`."""
+    declared = get_type_hints(answer) if hasattr(answer, "_fields") else {"result": answer}
+    panels = {}
+    for name, kind in declared.items():
+        kinds = [k for k in get_args(kind) or (kind,) if k is not type(None)]
+        if len(kinds) != 1 or kinds[0] not in KINDS:
+            raise TypeError(f"{where}: “{name}” is of kind {kind}. Expected one of {', '.join(k.__name__ for k in KINDS)}.")
+        panels[name] = kinds[0]
+    return panels

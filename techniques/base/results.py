@@ -1,0 +1,235 @@
+"""What a technique may answer with: a closed set of kinds that carry numbers and their meaning.
+
+No kind knows a colour, a font or HTML; `techniques.base.drawing` turns them into pictures. While a technique runs
+its values may be torch tensors; `execute` hands out numpy arrays, detached and on the CPU. `arrays` names every
+number a result holds, for the `.npz` file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+Array = Any  # a torch tensor inside a technique, a numpy array once `execute` has returned
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Result:
+    """Common to all kinds: a sentence that says what is seen."""
+
+    caption: str = ""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Every array this result holds, by a name relative to the result ("" for its only one)."""
+        return {}
+
+    def _repr_html_(self) -> str:
+        from techniques.base.drawing import to_html
+
+        return to_html(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Heatmap(Result):
+    """One number per pixel: `values` float `[H, W]`, zero meaning none; `signed` when both directions count."""
+
+    values: Array
+    signed: bool = False
+    unit: str = ""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"": self.values}
+
+
+@dataclass(frozen=True, eq=False)
+class Picture(Result):
+    """A picture `[C, H, W]`, C of 1 or 3. In `[0, 1]`, or around zero when `signed` (a perturbation).
+
+    `sample` marks a picture that may be sent to other techniques; `label` says where it came from.
+    """
+
+    values: Array
+    signed: bool = False
+    label: str = ""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"": self.values}
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery(Result):
+    """Pictures or heat maps side by side on one common scale, each with a name."""
+
+    items: tuple[Heatmap | Picture, ...]
+    names: tuple[str, ...]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {str(index): item.values for index, item in enumerate(self.items)}
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions(Result):
+    """Class scores of one or more pictures: `logits` `[N, K]`, one name per row, one label per class."""
+
+    logits: Array
+    labels: tuple[str, ...]
+    names: tuple[str, ...] = ("",)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Softmax over the classes, float64 `[N, K]`."""
+        logits = np.asarray(self.logits, dtype=np.float64)
+        powers = np.exp(logits - logits.max(1, keepdims=True))
+        return powers / powers.sum(1, keepdims=True)
+
+    def top(self, count: int = 5, row: int = 0) -> list[tuple[int, str, float]]:
+        """The most probable classes of one picture: (index, label, probability), largest first."""
+        probabilities = self.probabilities[row]
+        order = np.argsort(-probabilities, kind="stable")[:count]
+        return [(int(i), self.labels[i], float(probabilities[i])) for i in order]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"logits": self.logits, "probabilities": self.probabilities.astype(np.float32)}
+
+
+@dataclass(frozen=True, eq=False)
+class Table(Result):
+    """Rows of text and numbers under named columns."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | int | float, ...], ...]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        numeric = [i for i in range(len(self.columns)) if self.rows and all(isinstance(row[i], (int, float)) for row in self.rows)]
+        return {self.columns[i]: np.array([row[i] for row in self.rows], dtype=np.float64) for i in numeric}
+
+
+@dataclass(frozen=True, eq=False)
+class Curve(Result):
+    """Lines over one x axis: `x` `[N]`, `lines` name -> `[N]`."""
+
+    x: Array
+    lines: Mapping[str, Array]
+    x_label: str = ""
+    y_label: str = ""
+    ticks: tuple[str, ...] = ()
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"x": self.x, **self.lines}
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram(Result):
+    """Counts `[N]` per named group between common `edges` `[N + 1]`; `log` asks for a logarithmic count axis."""
+
+    edges: Array
+    counts: Mapping[str, Array]
+    x_label: str = ""
+    log: bool = False
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"edges": self.edges, **self.counts}
+
+
+@dataclass(frozen=True, eq=False)
+class Animation(Result):
+    """Frames `[T, C, H, W]` in `[0, 1]`, with frames per second."""
+
+    frames: Array
+    rate: float = 10.0
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"": self.frames}
+
+
+@dataclass(frozen=True, eq=False)
+class Scatter(Result):
+    """Points `[N, 2]` with a group number `[N]` and a name each."""
+
+    points: Array
+    groups: Array
+    names: tuple[str, ...]
+    group_names: tuple[str, ...]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"points": self.points, "groups": self.groups}
+
+
+@dataclass(frozen=True, eq=False)
+class Note(Result):
+    """A sentence or two of plain text."""
+
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Browser(Result):
+    """A result with named axes for everything a person slides through.
+
+    `cells` is a mapping nested as deep as there are axes (layer -> filter -> result); its order is the order of
+    the slider, and the positions on an inner axis may differ between the outer ones.
+    """
+
+    axes: tuple[str, ...]
+    cells: Mapping[str, Any]
+
+    def positions(self, *path: str) -> tuple[str, ...]:
+        """The names on the axis that follows `path`."""
+        return tuple(self._descend(path))
+
+    def cell(self, *path: str) -> Result:
+        """The result at one position of every axis."""
+        return self._descend(path)
+
+    def leaves(self) -> Iterator[tuple[tuple[str, ...], Result]]:
+        """Every (path, cell), in order."""
+
+        def walk(node, path):
+            if len(path) == len(self.axes):
+                yield path, node
+            else:
+                for name, child in node.items():
+                    yield from walk(child, (*path, name))
+
+        yield from walk(self.cells, ())
+
+    def _descend(self, path):
+        node = self.cells
+        for name in path:
+            node = node[name]
+        return node
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"/".join((*path, name)).rstrip("/"): array for path, cell in self.leaves() for name, array in cell.arrays().items()}
+
+
+KINDS = (Heatmap, Picture, Gallery, Predictions, Table, Curve, Histogram, Animation, Scatter, Note, Browser)
+
+
+def to_numpy(value: Any) -> Any:
+    """A result (or any part of one) with every torch tensor replaced by a numpy array, detached, on the CPU."""
+    if hasattr(value, "detach"):
+        return value.detach().cpu().numpy()
+    if isinstance(value, Result):
+        return replace(value, **{f.name: to_numpy(getattr(value, f.name)) for f in fields(value)})
+    if isinstance(value, tuple):
+        converted = [to_numpy(item) for item in value]
+        return type(value)(*converted) if hasattr(value, "_fields") else tuple(converted)
+    if isinstance(value, Mapping):
+        return {key: to_numpy(item) for key, item in value.items()}
+    return value
+
+
+def panels(result: Any) -> dict[str, Result]:
+    """A technique's answer as named panels: the fields of a NamedTuple, or the one result under "result"."""
+    return result._asdict() if hasattr(result, "_asdict") else {"result": result}
+
+
+def all_arrays(result: Any) -> dict[str, np.ndarray]:
+    """Every number of a technique's answer by name, as it goes into `arrays.npz`."""
+    return {
+        f"{panel}.{name}" if name else panel: array for panel, value in panels(result).items() for name, array in value.arrays().items()
+    }

@@ -1,0 +1,64 @@
+"""One run of a technique: its progress, its Stop, its deadline and its first pictures."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from model_zoo.errors import Cancelled, OutOfTime
+
+Item = TypeVar("Item")
+
+
+class Run:
+    """Handed to every technique; the technique reports through it and is stopped through it.
+
+    `report(fraction, text)` is called with progress in [0, 1]; `show(result)` with an answer that is not
+    finished yet; `stop` is set by whoever wants the run to end; `seconds` is the time it may take.
+    """
+
+    def __init__(
+        self,
+        *,
+        report: Callable[[float, str], None] | None = None,
+        show: Callable[[Any], None] | None = None,
+        stop: threading.Event | None = None,
+        seconds: float | None = None,
+    ):
+        self._report = report or (lambda fraction, text: None)
+        self._show = show
+        self._stop = stop or threading.Event()
+        self._seconds = seconds
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+
+    def check(self) -> None:
+        """Raise Cancelled when Stop was pressed, OutOfTime when the deadline has passed."""
+        if self._stop.is_set():
+            raise Cancelled
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise OutOfTime(f"This took longer than the {self._seconds:g} s allowed here and was stopped. Choose fewer steps or a smaller model.")
+
+    def steps(self, items: int | Iterable[Item], label: str) -> Iterator[Item]:
+        """Iterate, reporting progress and checking for Stop before every step. An int counts from 0."""
+        items = range(items) if isinstance(items, int) else list(items)
+        for number, item in enumerate(items):
+            self.check()
+            self._report(number / len(items), f"{label} {number + 1} of {len(items)}")
+            yield item
+        self._report(1.0, label)
+
+    def guard(self, function: Callable) -> Callable:
+        """`function` with a check for Stop before every call: a way into a library's own loop."""
+
+        def guarded(*args, **kwargs):
+            self.check()
+            return function(*args, **kwargs)
+
+        return guarded
+
+    def show(self, make: Callable[[], Any]) -> None:
+        """Show an answer that is not finished; `make` is called only when somebody watches."""
+        if self._show:
+            self._show(make())
