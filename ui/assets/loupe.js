@@ -1,0 +1,210 @@
+// Three elements of Loupe's page. Colour tables arrive in window.loupeColours (from techniques/base/drawing).
+
+(() => {
+  const view = { opacity: 0.6, unsigned: "turbo", signed: "blue-red" }; // shared by all heat maps on the page
+  const VIEW_CHANGED = "loupe-view";
+
+  const decode16 = (base64) => {
+    const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+    return new Uint16Array(bytes.buffer);
+  };
+
+  const loadImage = (url) =>
+    new Promise((resolve) => {
+      const image = new Image();
+      image.onload = () => resolve(image);
+      image.onerror = () => resolve(null);
+      image.src = url;
+    });
+
+  const download = (canvas, name, scale = 1) => {
+    const out = document.createElement("canvas");
+    out.width = canvas.width * scale;
+    out.height = canvas.height * scale;
+    const context = out.getContext("2d");
+    context.imageSmoothingEnabled = false;
+    context.drawImage(canvas, 0, 0, out.width, out.height);
+    const link = document.createElement("a");
+    link.href = out.toDataURL("image/png");
+    link.download = `${name}.png`;
+    link.click();
+  };
+
+  // A heat map over its picture: opacity, colours and the value under the pointer, all without asking the server.
+  class HeatMap extends HTMLElement {
+    async connectedCallback() {
+      if (this.canvas) return;
+      const width = +this.getAttribute("width");
+      const height = +this.getAttribute("height");
+      this.signed = this.hasAttribute("signed");
+      this.low = +this.getAttribute("low");
+      this.high = +this.getAttribute("high");
+      this.levels = decode16(this.getAttribute("levels"));
+      const maps = window.loupeColours[this.signed ? "signed" : "unsigned"];
+      const options = Object.keys(maps).map((name) => `<option>${name}</option>`).join("");
+      this.innerHTML = `
+        <div class="lp-canvas"><canvas width="${width}" height="${height}" role="img"></canvas><output></output></div>
+        <div class="lp-tools">
+          <label>Map <input type="range" min="0" max="1" step="0.02" aria-label="Opacity of the heat map"></label>
+          <select aria-label="Colours">${options}</select>
+          <button type="button" title="Download this picture">PNG</button>
+        </div>
+        <div class="lp-scale"><span></span><canvas width="128" height="1"></canvas><span></span></div>`;
+      this.canvas = this.querySelector("canvas");
+      this.canvas.setAttribute("aria-label", this.getAttribute("name") || "heat map");
+      this.canvas.classList.toggle("lp-small", width <= 64);
+      const [slider, select, button] = this.querySelectorAll("input, select, button");
+      slider.oninput = () => { view.opacity = +slider.value; window.dispatchEvent(new Event(VIEW_CHANGED)); };
+      select.onchange = () => { view[this.signed ? "signed" : "unsigned"] = select.value; window.dispatchEvent(new Event(VIEW_CHANGED)); };
+      button.onclick = () => download(this.canvas, this.getAttribute("name") || "map", Math.max(1, Math.round(640 / width)));
+      this.canvas.onpointermove = (event) => this.read(event, width, height);
+      this.canvas.onpointerleave = () => { this.querySelector("output").textContent = ""; };
+      const image = await loadImage(this.getAttribute("picture"));
+      const context = this.canvas.getContext("2d", { willReadFrequently: true });
+      if (image) context.drawImage(image, 0, 0, width, height);
+      this.base = context.getImageData(0, 0, width, height);
+      this.redraw = () => this.draw(context, slider, select);
+      window.addEventListener(VIEW_CHANGED, this.redraw);
+      this.redraw();
+    }
+
+    disconnectedCallback() {
+      if (this.redraw) window.removeEventListener(VIEW_CHANGED, this.redraw);
+    }
+
+    draw(context, slider, select) {
+      const kind = this.signed ? "signed" : "unsigned";
+      slider.value = view.opacity;
+      select.value = view[kind];
+      const table = window.loupeColours[kind][view[kind]];
+      const out = new ImageData(this.base.width, this.base.height);
+      const solid = view.opacity ** 4;
+      for (let i = 0; i < this.levels.length; i++) {
+        const level = this.levels[i] / 65535;
+        const colour = Math.round(level * 255) * 3;
+        const strength = this.signed ? Math.sqrt(Math.abs(2 * level - 1)) : 1; // zero lets the picture through
+        const alpha = Math.max(view.opacity * strength, solid);
+        for (let c = 0; c < 3; c++) out.data[4 * i + c] = (1 - alpha) * this.base.data[4 * i + c] + alpha * table[colour + c];
+        out.data[4 * i + 3] = 255;
+      }
+      context.putImageData(out, 0, 0);
+      this.drawScale(table);
+    }
+
+    drawScale(table) {
+      const [left, bar, right] = this.querySelector(".lp-scale").children;
+      const context = bar.getContext("2d");
+      const strip = context.createImageData(128, 1);
+      for (let i = 0; i < 128; i++) strip.data.set([table[6 * i], table[6 * i + 1], table[6 * i + 2], 255], 4 * i);
+      context.putImageData(strip, 0, 0);
+      left.textContent = format(this.low);
+      right.textContent = `${format(this.high)} ${this.getAttribute("unit") || ""}`;
+    }
+
+    read(event, width, height) {
+      const box = this.canvas.getBoundingClientRect();
+      const x = Math.min(width - 1, Math.max(0, Math.floor(((event.clientX - box.left) / box.width) * width)));
+      const y = Math.min(height - 1, Math.max(0, Math.floor(((event.clientY - box.top) / box.height) * height)));
+      const value = this.low + (this.levels[y * width + x] / 65535) * (this.high - this.low);
+      this.querySelector("output").textContent = `x ${x}, y ${y}: ${format(value)}`;
+    }
+  }
+
+  const format = (value) => (value === 0 ? "0" : Math.abs(value) >= 1e-3 && Math.abs(value) < 1e4 ? Number(value.toPrecision(3)).toString() : value.toExponential(1));
+
+  // Several views in one place, one shown at a time; children carry data-name.
+  class Switch extends HTMLElement {
+    connectedCallback() {
+      if (this.querySelector(".lp-pills")) return;
+      const views = [...this.children];
+      const pills = document.createElement("div");
+      pills.className = "lp-pills";
+      pills.setAttribute("role", "tablist");
+      const show = (index) => {
+        views.forEach((child, i) => { child.hidden = i !== index; });
+        [...pills.children].forEach((pill, i) => pill.setAttribute("aria-selected", i === index));
+      };
+      views.forEach((child, index) => {
+        const pill = document.createElement("button");
+        pill.type = "button";
+        pill.setAttribute("role", "tab");
+        pill.textContent = child.dataset.name;
+        pill.onclick = () => show(index);
+        pills.append(pill);
+      });
+      this.prepend(pills);
+      show(0);
+    }
+  }
+
+  // Paint with the mouse or a finger: digits in white on black, or an area of a picture. Tells of each finished
+  // stroke with a "painted" event whose detail is a PNG of the painting alone.
+  class Paint extends HTMLElement {
+    async connectedCallback() {
+      if (this.canvas) return;
+      this.width = +this.getAttribute("width") || 280;
+      this.height = +this.getAttribute("height") || 280;
+      this.ink = this.getAttribute("mode") === "ink";
+      this.innerHTML = `
+        <div class="lp-canvas ${this.ink ? "lp-ink" : ""}">
+          <img alt="" ${this.getAttribute("picture") ? `src="${this.getAttribute("picture")}"` : "hidden"}>
+          <canvas width="${this.width}" height="${this.height}" aria-label="${this.ink ? "Draw a digit here" : "Paint over the picture"}"></canvas>
+        </div>
+        <div class="lp-tools">
+          <label>Brush <input type="range" min="0.02" max="0.3" step="0.01" value="${this.ink ? 0.09 : 0.14}" aria-label="Brush size"></label>
+          <button type="button">Clear</button>
+        </div>`;
+      this.canvas = this.querySelector("canvas");
+      this.context = this.canvas.getContext("2d");
+      this.brush = this.querySelector("input");
+      this.querySelector("button").onclick = () => { this.context.clearRect(0, 0, this.width, this.height); this.tell(); };
+      this.canvas.onpointerdown = (event) => { this.canvas.setPointerCapture(event.pointerId); this.stroke = true; this.mark(event, true); };
+      this.canvas.onpointermove = (event) => { if (this.stroke) this.mark(event, false); };
+      this.canvas.onpointerup = this.canvas.onpointercancel = () => { if (this.stroke) { this.stroke = false; this.tell(); } };
+    }
+
+    mark(event, first) {
+      const box = this.canvas.getBoundingClientRect();
+      const x = ((event.clientX - box.left) / box.width) * this.width;
+      const y = ((event.clientY - box.top) / box.height) * this.height;
+      const paint = this.context;
+      paint.strokeStyle = this.ink ? "#ffffff" : "#ff7a45";
+      paint.lineWidth = +this.brush.value * this.width;
+      paint.lineCap = paint.lineJoin = "round";
+      paint.beginPath();
+      paint.moveTo(first ? x : this.x, first ? y : this.y);
+      paint.lineTo(x + 0.01, y);
+      paint.stroke();
+      [this.x, this.y] = [x, y];
+    }
+
+    tell() {
+      this.dispatchEvent(new CustomEvent("painted", { bubbles: true, detail: this.canvas.toDataURL("image/png") }));
+    }
+  }
+
+  customElements.define("loupe-map", HeatMap);
+  customElements.define("loupe-switch", Switch);
+  customElements.define("loupe-paint", Paint);
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("[data-save]");
+    if (button) {
+      const image = button.closest("figure").querySelector("img");
+      const link = document.createElement("a");
+      link.href = image.src;
+      link.download = `${button.dataset.save}.png`;
+      link.click();
+    }
+    if (event.target.closest?.(".lp-theme")) {
+      const dark = document.body.classList.toggle("dark");
+      localStorage.setItem("loupe-theme", dark ? "dark" : "light");
+    }
+  });
+
+  const stored = localStorage.getItem("loupe-theme");
+  if (stored && !new URLSearchParams(location.search).has("__theme")) {
+    const apply = () => document.body && document.body.classList.toggle("dark", stored === "dark");
+    document.addEventListener("DOMContentLoaded", () => { apply(); setTimeout(apply, 300); });
+  }
+})();

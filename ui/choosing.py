@@ -1,0 +1,100 @@
+"""Choosing the picture: upload, webcam, paste, a sample, or a digit drawn by hand."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from html import escape
+
+import gradio as gr
+from PIL import Image
+
+from model_zoo.errors import UploadError
+from techniques.base import Sample
+from techniques.base.pictures import ReadPicture, read_picture
+from ui.events import LIGHT
+from ui.files import shown_picture
+from ui.header import Header
+from ui.samples import SamplePicture, digits, photographs, sample
+from ui.session import Session, Sessions
+from ui.upload import Upload
+
+PAINTING_SIDE = 1024  # px; larger paintings are not ours
+GONE = "This page has rested too long. Please reload it and choose your picture again."
+
+
+def samples_for(channels: int) -> list[SamplePicture]:
+    """The samples that fit a model with so many input channels."""
+    return list(digits() if channels == 1 else photographs())
+
+
+def choose_sample(session: Session, channels: int) -> None:
+    """Start with samples that fit the model; a visitor's own pictures stay."""
+    fitting = samples_for(channels)
+    ours = {entry.title for entry in (*digits(), *photographs())}
+    if session.picture is None or session.picture.origin in ours:
+        session.picture = read_sample(fitting[0])
+    if all(picture.origin in ours for picture in session.pictures):
+        session.pictures = [read_sample(entry) for entry in fitting[:2]]
+
+
+def read_sample(entry: SamplePicture) -> ReadPicture:
+    return read_picture(entry.path, entry.title)
+
+
+def shown(session: Session) -> list:
+    """The current picture for the input component, and the line below it."""
+    picture = session.picture
+    if picture is None:
+        return [None, "<p class='lp-origin'>No picture chosen</p>"]
+    exact = " · at full precision" if isinstance(picture, Sample) else ""
+    notes = "".join(f"<span class='lp-note-tag'>{escape(note)}</span>" for note in picture.notes)
+    return [shown_picture(picture.image), f"<p class='lp-origin'>{escape(picture.origin)}{exact}{notes}</p>"]
+
+
+def painting(png: str) -> Image.Image | None:
+    """A PNG data address from the page as a picture; None when it is no such thing."""
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(png.partition(",")[2], validate=True)), formats=("PNG",)) as image:
+            return image.convert("RGBA") if max(image.size) <= PAINTING_SIDE else None
+    except (OSError, ValueError, binascii.Error, AttributeError):
+        return None
+
+
+def wire_choosing(header: Header, sessions: Sessions) -> list:
+    """Connect every way to choose a picture; returns the events after which the predictions are stale."""
+
+    def upload(session_id: str, file: Upload | None) -> list:
+        session = sessions.find(session_id)
+        if session is None:
+            raise gr.Error(GONE, print_exception=False)
+        if file is not None:
+            try:
+                session.picture = file.read()
+            except UploadError as error:
+                gr.Warning(escape(str(error)), title="This picture was not taken")
+        return shown(session)
+
+    def pick(session_id: str, event: gr.EventData) -> list:
+        session = sessions.find(session_id)
+        entry = sample(str(event._data.get("name")))
+        if session is None or entry is None:
+            raise gr.Error(GONE, print_exception=False)
+        session.picture = read_sample(entry)
+        return shown(session)
+
+    def sketch(session_id: str, event: gr.EventData) -> list:
+        session = sessions.find(session_id)
+        drawn = painting(event._data.get("png"))
+        if session is None or drawn is None:
+            raise gr.Error(GONE, print_exception=False)
+        session.picture = ReadPicture(drawn.getchannel("A"), "drawn by hand")
+        return shown(session)
+
+    outputs = [header.picture, header.origin]
+    return [
+        header.picture.input(upload, [header.session, header.picture], outputs, **LIGHT),
+        header.samples.pick(pick, header.session, outputs, **LIGHT),
+        header.sketch.paint(sketch, header.session, outputs, trigger_mode="always_last", **LIGHT),
+    ]

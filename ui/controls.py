@@ -1,0 +1,23 @@
+"""From a technique's declared setting to the control a visitor moves."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from techniques.base import Param
+
+FEW = 4  # choices up to which all are shown at once
+
+
+def control(param: Param, technique: str) -> gr.components.Component:
+    """The Gradio component for one setting; its label and help come from the declaration."""
+    common = {"label": param.title, "info": param.help, "elem_id": f"{technique}-{param.name}", "interactive": True}
+    if param.kind in ("number", "integer"):
+        label = f"{param.title} ({param.range.unit})" if param.range.unit else param.title
+        return gr.Slider(param.range.low, param.range.high, value=param.default, step=param.range.step, **{**common, "label": label})
+    if param.kind == "choice":
+        kind = gr.Radio if len(param.choices) <= FEW else gr.Dropdown
+        return kind(list(param.choices), value=param.default, **common)
+    if param.kind == "flag":
+        return gr.Checkbox(value=param.default, **common)
+    raise TypeError(f"{technique}: no control for a setting of kind {param.kind}")

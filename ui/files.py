@@ -1,0 +1,58 @@
+"""Files the page shows or offers: written by us, named by their content, the oldest removed.
+
+Gradio copies what a handler returns as a path; a picture returned as an array would be written twice into the
+same place by two visitors with the same result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import secrets
+import tempfile
+import threading
+from pathlib import Path
+
+from PIL import Image
+
+FOLDER = Path(tempfile.mkdtemp(prefix="loupe-"))
+KEEP = 400
+LONGEST_SIDE = 1024
+_lock = threading.Lock()
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def shown_picture(image: Image.Image) -> str:
+    """Path of a PNG of the picture for the page, at most `LONGEST_SIDE` pixels; the session keeps the original."""
+    if max(image.size) > LONGEST_SIDE:
+        image = image.copy()
+        image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    data = png_bytes(image)
+    path = FOLDER / f"{hashlib.sha256(data).hexdigest()[:32]}.png"
+    if not path.exists():
+        unfinished = FOLDER / f".{secrets.token_hex(8)}"
+        unfinished.write_bytes(data)
+        os.replace(unfinished, path)
+        prune()
+    return str(path)
+
+
+def new_folder(name: str) -> Path:
+    """An empty folder of this name inside one nobody can guess."""
+    folder = FOLDER / secrets.token_hex(8) / name
+    folder.mkdir(parents=True)
+    return folder
+
+
+def prune() -> None:
+    """Remove the oldest files beyond `KEEP`."""
+    with _lock:
+        files = sorted((p for p in FOLDER.rglob("*") if p.is_file()), key=lambda p: p.stat().st_mtime)
+        for path in files[:-KEEP]:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,127 @@
+"""The workbench above the techniques: one picture, one model, one class, layer and seed, shared by all of them."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from html import escape
+
+import gradio as gr
+
+import model_zoo
+from ui.samples import SamplePicture, digits, photographs
+from ui.upload import PictureInput
+
+BRAND = """
+<header class='lp-brand'>
+  <svg viewBox='0 0 32 32' aria-hidden='true'><circle cx='13' cy='13' r='9.5'/><path d='M20 20l9 9'/><circle class='lp-dot' cx='13' cy='13' r='3.5'/></svg>
+  <h1>Loupe</h1><p>See how an image classifier decides, and how it is fooled.</p>
+  <button type='button' class='lp-theme' title='Light or dark' aria-label='Light or dark'>◐</button>
+</header>"""
+
+# A custom gr.HTML passes on what its elements tell: a click on [data-...] or a finished stroke.
+FORWARD_CLICKS = """
+element.addEventListener('click', (event) => {
+  const item = event.target.closest('[data-sample],[data-class]');
+  if (item && item.dataset.sample) trigger('pick', {name: item.dataset.sample});
+  if (item && item.dataset.class) trigger('choose', {name: item.dataset.class});
+});"""
+FORWARD_STROKES = "element.addEventListener('painted', (event) => trigger('paint', {png: event.detail}));"
+
+
+@dataclass(frozen=True)
+class Header:
+    """The header's components."""
+
+    session: gr.State
+    picture: PictureInput
+    origin: gr.HTML
+    samples: gr.HTML
+    sketch_box: gr.Column
+    sketch: gr.HTML
+    model: gr.Dropdown
+    model_status: gr.HTML
+    stop_loading: gr.Button
+    target: gr.Dropdown
+    layer: gr.Dropdown
+    seed: gr.Number
+    top_five: gr.HTML
+
+
+def build_header(default_model: str) -> Header:
+    """Lay out the header; `ui.page` wires it."""
+    gr.HTML(BRAND)
+    session = gr.State("", time_to_live=3600)
+    with gr.Row(elem_id="bench", equal_height=False):
+        with gr.Column(scale=4, min_width=280, elem_classes="lp-card"):
+            gr.HTML("<h3>Picture</h3>")
+            picture = PictureInput(
+                sources=["upload", "webcam", "clipboard"],
+                format="png",
+                show_label=False,
+                height=250,
+                elem_id="picture",
+                buttons=["download", "fullscreen"],
+                placeholder="Drop a picture here\nor click to choose one",
+            )
+            origin = gr.HTML(elem_id="origin")
+            with gr.Column(visible=False, elem_id="sketch-box") as sketch_box:
+                sketch = gr.HTML(
+                    "<p class='lp-hint'>Draw a digit with the mouse or a finger.</p><loupe-paint mode='ink' width='280' height='280'></loupe-paint>",
+                    elem_id="sketch",
+                    js_on_load=FORWARD_STROKES,
+                )
+        with gr.Column(scale=4, min_width=280, elem_classes="lp-card"):
+            gr.HTML("<h3>Model</h3>")
+            model = gr.Dropdown(
+                [(f"{entry.title} · {entry.key}", entry.key) for entry in model_zoo.keys()],
+                value=default_model,
+                allow_custom_value=True,
+                show_label=False,
+                container=False,
+                elem_id="model",
+                info="Choose one, or type timm/<name> or torchvision/<name>",
+            )
+            model_status = gr.HTML(elem_id="model-status")
+            stop_loading = gr.Button("Stop", size="sm", visible=False, elem_id="stop-loading")
+            target = gr.Dropdown(
+                [("The predicted class", "")],
+                value="",
+                allow_custom_value=True,
+                label="Class",
+                info="To explain; for an attack, to aim at",
+                elem_id="target",
+            )
+            with gr.Row():
+                layer = gr.Dropdown(
+                    [("The model's choice", "")], value="", allow_custom_value=True, label="Layer", min_width=160, scale=3, elem_id="layer"
+                )
+                seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, min_width=80, scale=1, elem_id="seed")
+        with gr.Column(scale=4, min_width=280, elem_classes="lp-card"):
+            gr.HTML("<h3>What the model says</h3>")
+            top_five = gr.HTML("<p class='lp-hint'>Starting PyTorch …</p>", elem_id="top-five", js_on_load=FORWARD_CLICKS)
+    samples = gr.HTML(sample_strip(3), elem_id="samples", js_on_load=FORWARD_CLICKS)
+    return Header(session, picture, origin, samples, sketch_box, sketch, model, model_status, stop_loading, target, layer, seed, top_five)
+
+
+def sample_strip(channels: int) -> str:
+    """The sample pictures that fit a model with so many input channels, as a row of buttons."""
+    pictures = digits() if channels == 1 else photographs()
+    buttons = "".join(
+        f"<button type='button' data-sample='{escape(sample.name)}' title='{escape(sample.title)} ({escape(sample.credit)})'>"
+        f"<img src='{_thumbnail(sample)}' alt='{escape(sample.title)}'></button>"
+        for sample in pictures
+    )
+    return f"<div class='lp-strip'>{buttons}</div>"
+
+
+def _thumbnail(sample: SamplePicture) -> str:
+    import io
+
+    from PIL import Image, ImageOps
+
+    with Image.open(sample.path) as image:
+        small = ImageOps.fit(image.convert("RGB"), (72, 72))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,123 @@
+"""Each kind of result as HTML for the page; pictures travel inside it as lossless PNG."""
+
+from __future__ import annotations
+
+import base64
+from functools import singledispatch
+from html import escape
+
+import numpy as np
+
+from techniques.base.drawing import explain, magnification, picture_image, scale_of, to_svg
+from techniques.base.drawing.pictures import Scale, common_scales
+from techniques.base.results import Browser, Curve, Gallery, Heatmap, Histogram, Note, Picture, Predictions, Result, Scatter, Table
+from techniques.base.sample import Sample, Samples, to_image
+from ui.files import png_bytes
+
+SWITCH_LIMIT = 12  # so many cells go to the page at once; a larger browser is asked cell by cell
+
+
+def data_url(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def panel(title: str, result: Result, sample: Sample | Samples, destinations: str = "") -> str:
+    """One framed result: title, body, caption, and for a picture the ways to send it on."""
+    name = title.replace("_", " ").capitalize()
+    head = f"<h4>{escape(name)}</h4>"
+    send = destinations if isinstance(result, Picture) and not result.signed else ""
+    caption = f"<p class='lp-caption'>{escape(result.caption)}</p>" if result.caption else ""
+    return f"<section class='lp-panel lp-{type(result).__name__.lower()}'>{head}{body(result, sample)}{caption}{send}</section>"
+
+
+def destinations(choices: list[tuple[str, str]], panel_name: str) -> str:
+    """A list of techniques under a picture; picking one sends the picture there."""
+    options = "".join(f"<option value='{escape(name)}'>{escape(title)}</option>" for name, title in choices)
+    return f"<select class='lp-send' data-panel='{escape(panel_name)}' aria-label='Send this picture to'><option value=''>Send to …</option>{options}</select>"
+
+
+@singledispatch
+def body(result: Result, sample: Sample | Samples) -> str:
+    raise TypeError(f"no panel for {type(result).__name__}")
+
+
+@body.register
+def heat_map(result: Heatmap, sample, scale: Scale | None = None) -> str:
+    low, high = scale or scale_of(result)
+    span = (high - low) or 1.0
+    levels = np.round(np.clip((result.values - low) / span, 0, 1) * 65535).astype("<u2")
+    height, width = result.values.shape
+    picture = ""
+    if isinstance(sample, Sample) and sample.pixels.shape[-2:] == result.values.shape:
+        picture = data_url(png_bytes(to_image(sample.pixels[0]).convert("RGB")))
+    flat = f"<p class='lp-caption'>{explain(result)}</p>" if explain(result) else ""
+    return (
+        f"<loupe-map width='{width}' height='{height}' low='{low}' high='{high}' {'signed' if result.signed else ''} "
+        f"unit='{escape(result.unit)}' name='{escape(result.caption or 'heat map')}' picture='{picture}' "
+        f"levels='{base64.b64encode(levels.tobytes()).decode()}'></loupe-map>{flat}"
+    )
+
+
+@body.register
+def _(result: Picture, sample) -> str:
+    height, width = result.values.shape[1:]
+    small = " class='lp-small'" if width <= 64 else ""
+    name = escape(result.label or result.caption or "picture")
+    factor = f"<span class='lp-factor'>magnified {magnification(result):.3g} times around grey</span>" if result.signed else ""
+    image = f"<img{small} src='{data_url(png_bytes(picture_image(result)))}' alt='{name}'>"
+    return f"<figure>{image}<figcaption>{factor}<button type='button' data-save='{name}' title='Download this picture'>PNG</button></figcaption></figure>"
+
+
+@body.register
+def _(result: Gallery, sample) -> str:
+    items = "".join(
+        f"<div><h5>{escape(name)}</h5>{heat_map(item, sample, scale) if isinstance(item, Heatmap) else body(item, sample)}</div>"
+        for item, name, scale in zip(result.items, result.names, common_scales(result.items))
+    )
+    return f"<div class='lp-gallery'>{items}</div>"
+
+
+@body.register
+def _(result: Browser, sample) -> str:
+    cells = list(result.leaves())
+    views = "".join(f"<div data-name='{escape(' · '.join(path))}'>{body(cell, sample)}{_caption(cell)}</div>" for path, cell in cells)
+    return f"<loupe-switch>{views}</loupe-switch>"
+
+
+def _caption(cell: Result) -> str:
+    return f"<p class='lp-caption'>{escape(cell.caption)}</p>" if cell.caption else ""
+
+
+@body.register(Predictions)
+@body.register(Curve)
+@body.register(Histogram)
+@body.register(Scatter)
+def _(result, sample) -> str:
+    return f"<div class='lp-chart'>{to_svg(result)}</div>"
+
+
+@body.register
+def _(result: Table, sample) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in result.columns)
+    rows = "".join("<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>" for row in result.rows)
+    return f"<div class='lp-scroll'><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+
+
+def _cell(value: str | int | float) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
+
+
+@body.register
+def _(result: Note, sample) -> str:
+    return f"<p class='lp-note'>{escape(result.text)}</p>"
+
+
+def top_five(predictions: Predictions) -> str:
+    """The most probable classes as bars; a click on one makes it the class to explain."""
+    rows = "".join(
+        f"<button type='button' class='lp-bar' data-class='{escape(label)}' title='Explain “{escape(label)}”'>"
+        f"<span class='lp-bar-name'>{escape(label)}</span><span class='lp-bar-value'>{share:.1%}</span>"
+        f"<span class='lp-bar-track'><span style='width:{max(share, 0.002):.2%}'></span></span></button>"
+        for _, label, share in predictions.top(5)
+    )
+    return f"<div class='lp-bars'>{rows}</div>"

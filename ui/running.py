@@ -1,0 +1,121 @@
+"""What Run does: a generator that tells of progress four times a second, fills the panels, and ends when it is closed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+import model_zoo
+from model_zoo.errors import AppError
+from techniques.base import Browser, Samples, Technique
+from techniques.base.export import write_bundle
+from techniques.base.results import panels
+from ui.browsing import cell_html, first_outer, is_large, set_axes
+from ui.choosing import GONE
+from ui.files import new_folder, prune
+from ui.panels import destinations, panel
+from ui.session import Answered, Session, Sessions
+from ui.settings import Settings
+from ui.worker import Done, Failed, Progress, dispatch
+
+
+def run_handler(
+    technique: Technique, own: list[str], sessions: Sessions, settings: Settings, places: list[str], browsers: list[str], choices: list[tuple[str, str]]
+) -> Callable[..., Iterator[list]]:
+    """The handler behind Run. `own` names the technique's controls, `places` its panels, `browsers` those with axes.
+
+    Yields status, Run, Stop, download, then a value per panel, then two controls per browser.
+    """
+    untouched = [gr.skip()] * (len(places) + 2 * len(browsers))
+
+    def failed(text: str) -> list:
+        return [f"<p class='lp-error' role='alert'>{escape(text)}</p>", *_buttons(running=False), *untouched]
+
+    def handler(session_id: str, target: str, layer: str, seed: float | None, *values: Any) -> Iterator[list]:
+        session = sessions.find(session_id)
+        if session is None:
+            yield failed(GONE)
+            return
+        if not technique.many and session.picture is None:
+            yield failed("There is no picture yet. Choose a sample or upload one at the top of the page.")
+            return
+        given = dict(zip(own, values)) | _shared(technique, target, layer, seed, session)
+        yield [_progress(Progress(0.0, "Starting")), *_buttons(running=True), *untouched]
+        try:
+            model = model_zoo.load(session.model_key)
+            sample = session.samples(model) if technique.many else session.sample(model)
+        except AppError as error:
+            yield failed(str(error))
+            return
+        for event in dispatch(technique.name, sample, session.model_key, given, settings.seconds):
+            if isinstance(event, Progress):
+                yield [_progress(event), *_buttons(running=True), *untouched]
+            elif isinstance(event, Failed):
+                yield failed(event.text)
+            else:
+                answered = Answered(event.value, sample, model, given)
+                filled = _fill(answered, places, browsers, choices)
+                if isinstance(event, Done):
+                    sessions.keep(session, technique.name, answered)
+                    yield [_finished(answered), *_buttons(running=False, answered=True), *filled]
+                else:
+                    yield [gr.skip(), *_buttons(running=True), *filled]
+
+    return handler
+
+
+def save_handler(technique: Technique, sessions: Sessions) -> Callable[[str], str]:
+    """The handler behind Download: a zip with every picture, every number and the manifest of the last answer."""
+
+    def save(session_id: str) -> str:
+        session = sessions.find(session_id)
+        answered = session.answers.get(technique.name) if session else None
+        if answered is None:
+            raise gr.Error("This result is no longer kept. Please run it again.", print_exception=False)
+        folder = new_folder(f"loupe-{technique.name}")
+        write_bundle(folder, technique, answered.sample, answered.model, answered.settings, answered.answer)
+        archive = shutil.make_archive(str(folder), "zip", folder)
+        shutil.rmtree(folder)
+        prune()
+        return archive
+
+    return save
+
+
+def _shared(technique: Technique, target: str, layer: str, seed: float | None, session: Session) -> dict[str, Any]:
+    """The header's settings and the painted area, for those that the technique declares."""
+    given = {"target": target, "layer": layer, "seed": int(seed or 0), "mask": session.masks.get(technique.name)}
+    return {param.name: given[param.kind] for param in technique.params if param.kind in given}
+
+
+def _buttons(running: bool, answered: bool = False) -> list:
+    return [gr.Button(interactive=not running), gr.Button(interactive=running), gr.DownloadButton(visible=True) if answered else gr.skip()]
+
+
+def _progress(event: Progress) -> str:
+    return f"<div class='lp-progress'><span style='width:{event.fraction:.0%}'></span></div><p class='lp-hint'>{escape(event.text)}</p>"
+
+
+def _finished(answered: Answered) -> str:
+    sample = answered.sample
+    of = f"{len(sample)} pictures" if isinstance(sample, Samples) else sample.origin
+    return f"<p class='lp-done'>{escape(of)} · {escape(answered.model.title)}</p>"
+
+
+def _fill(answered: Answered, places: list[str], browsers: list[str], choices: list[tuple[str, str]]) -> list:
+    """New values for every panel, then for the controls of every browser."""
+    answer = panels(answered.answer)
+    values = []
+    for name in places:
+        result = answer.get(name)
+        if result is None:
+            values.append("")
+        elif isinstance(result, Browser) and is_large(result):
+            values.append(cell_html(result, answered, first_outer(result)))
+        else:
+            values.append(panel(name, result, answered.sample, destinations(choices, name)))
+    return [*values, *(control for name in browsers for control in set_axes(answer.get(name)))]

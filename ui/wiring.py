@@ -1,0 +1,211 @@
+"""What connects the parts of the page: the start, the model, the predictions, Run and Stop, and sending pictures on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from html import escape
+
+import gradio as gr
+
+import model_zoo
+from model_zoo.errors import AppError
+from model_zoo.loaded import LoadedModel
+from techniques.base import Predictions, Sample
+from techniques.base.results import panels
+from ui.choosing import GONE, choose_sample, shown, wire_choosing
+from ui.events import COMPUTE, LIGHT
+from ui.header import Header, sample_strip
+from ui.panels import top_five
+from ui.painting import canvas, wire_painting
+from ui.session import Session, Sessions
+from ui.settings import Settings
+from ui.technique_tab import TechniqueTab
+from ui.tray import tray_items, wire_tray
+from ui.worker import Done, Failed, in_worker
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything that can be wired: the header, the tabs with their groups by family, and the sessions."""
+
+    header: Header
+    tabs: tuple[TechniqueTab, ...]
+    families: gr.Tabs
+    groups: dict[str, gr.Tabs]
+    sessions: Sessions
+    settings: Settings
+
+    @property
+    def painted(self) -> list[TechniqueTab]:
+        return [tab for tab in self.tabs if tab.paint]
+
+    @property
+    def trays(self) -> list[TechniqueTab]:
+        return [tab for tab in self.tabs if tab.tray]
+
+    def session(self, session_id: str) -> Session:
+        """The visitor's session; a sentence when it has ended."""
+        session = self.sessions.find(session_id)
+        if session is None:
+            raise gr.Error(GONE, print_exception=False)
+        return session
+
+
+def wire(demo: gr.Blocks, page: Page) -> None:
+    """Connect all parts. A new page starts with a sample, the model, its predictions and the first technique's answer."""
+    header = page.header
+    look, look_outputs = _look(page), [header.top_five, *(tab.paint for tab in page.painted)]
+
+    def start(request: gr.Request) -> list:
+        session = page.sessions.create(request.session_hash)
+        choose_sample(session, channels=3)
+        return [session.id, *shown(session)]
+
+    starting = demo.load(start, None, [header.session, header.picture, header.origin], **LIGHT)
+    loaded = _wire_model(page, starting)
+    first_look = None
+    for event in loaded:
+        seen = event.then(look, header.session, look_outputs, **COMPUTE)
+        first_look = first_look or seen
+    for event in wire_choosing(header, page.sessions):
+        event.success(look, header.session, look_outputs, **COMPUTE)
+    header.top_five.choose(_chosen_class, None, header.target, **LIGHT)
+    for tab in page.tabs:
+        run = _wire_run(page, tab, first_look if tab is page.tabs[0] else None)
+        tab.stop.click(
+            lambda: ["<p class='lp-hint'>Stopped. What is shown is as far as it came.</p>", gr.Button(interactive=True), gr.Button(interactive=False)],
+            None,
+            [tab.status, tab.run, tab.stop],
+            cancels=run,
+            **LIGHT,
+        )
+        _wire_send(page, tab, look, look_outputs)
+        if tab.tray:
+            wire_tray(tab.tray, header, page.sessions)
+
+    def leave(request: gr.Request) -> None:
+        page.sessions.leave(request.session_hash)
+
+    demo.unload(leave)
+
+
+def _chosen_class(event: gr.EventData) -> str:
+    return str(event._data.get("name", ""))
+
+
+def _wire_model(page: Page, starting) -> list:
+    """The model list: load with progress and Stop, keep the current model on any failure."""
+    header = page.header
+    outputs = [
+        header.model, header.model_status, header.stop_loading, header.target, header.layer, header.samples, header.sketch_box, header.picture,
+        header.origin, *(tab.notice for tab in page.tabs), *(tab.run for tab in page.tabs), *(tab.tray.gallery for tab in page.trays),
+    ]  # fmt: skip
+    untouched = [gr.skip()] * (len(outputs) - 3)
+
+    def load_model(session_id: str, key: str) -> Iterator[list]:
+        session = page.session(session_id)
+        for event in in_worker(lambda run: model_zoo.load(str(key).strip(), run), page.settings.seconds):
+            if isinstance(event, Done):
+                session.model_key = event.value.key
+                choose_sample(session, event.value.preprocessing.channels)
+                yield _model_shown(page, event.value, session)
+            elif isinstance(event, Failed):
+                gr.Warning(escape(event.text), title="The model stays as it was", duration=12)
+                yield [session.model_key, f"<p class='lp-error'>{escape(event.text)}</p>", gr.Button(visible=False), *untouched]
+            else:
+                busy = f"<p class='lp-hint lp-busy'>{escape(event.text or 'Loading …')}</p>"
+                yield [gr.skip(), busy, gr.Button(visible=True), *untouched]
+
+    def stopped(session_id: str) -> list:
+        return [page.session(session_id).model_key, "<p class='lp-hint'>Stopped; the model stays as it was.</p>", gr.Button(visible=False)]
+
+    first = starting.then(load_model, [header.session, header.model], outputs, **COMPUTE)
+    chosen = header.model.input(load_model, [header.session, header.model], outputs, **COMPUTE)
+    header.stop_loading.click(stopped, header.session, outputs[:3], cancels=[first, chosen], **LIGHT)
+    return [first, chosen]
+
+
+def _model_shown(page: Page, model: LoadedModel, session: Session) -> list:
+    """The header and the tabs for a model that has just been loaded, in the order of the model's outputs."""
+    layers = [("The model's choice" + (f": {model.default_layer}" if model.default_layer else ""), "")]
+    layers += [(f"{layer.name} · {layer.grid[0]}×{layer.grid[1]}", layer.name) for layer in model.spatial_layers()]
+    channels = model.preprocessing.channels
+    reasons = [tab.technique.why_not(model) for tab in page.tabs]
+    return [
+        model.key,
+        _facts(model),
+        gr.Button(visible=False),
+        gr.Dropdown(choices=[("The predicted class", ""), *((label, label) for label in model.labels)], value=""),
+        gr.Dropdown(choices=layers, value=""),
+        sample_strip(channels),
+        gr.Column(visible=channels == 1),
+        *shown(session),
+        *(f"<p class='lp-error'>Not for this model: {escape(reason)}</p>" if reason else "" for reason in reasons),
+        *(gr.Button(interactive=not reason) for reason in reasons),
+        *([tray_items(session)] * len(page.trays)),
+    ]
+
+
+def _facts(model: LoadedModel) -> str:
+    height, width = model.preprocessing.size
+    parameters = sum(p.numel() for p in model.network.parameters())
+    size = f"{parameters / 1e6:.1f} M" if parameters >= 1e6 else f"{parameters / 1e3:.0f} k"
+    facts = [f"{size} parameters", f"{height} × {width} px", f"{model.classes} classes", *model.notes]
+    return "<p class='lp-facts'>" + "".join(f"<span>{escape(fact)}</span>" for fact in facts) + "</p>"
+
+
+def _look(page: Page) -> Callable:
+    """The handler that shows the model's top five for the current picture, and puts it under the brushes."""
+
+    def look(session_id: str) -> list:
+        session = page.session(session_id)
+        session.masks.clear()
+        untouched = [gr.skip()] * len(page.painted)
+        if session.picture is None:
+            return ["<p class='lp-hint'>Choose a picture.</p>", *untouched]
+        try:
+            model = model_zoo.load(session.model_key)
+            sample = session.sample(model)
+            with model.lock:
+                logits = model.logits(sample.pixels.to(model.device)).detach().cpu().numpy()
+        except AppError as error:
+            return [f"<p class='lp-error'>{escape(str(error))}</p>", *untouched]
+        return [top_five(Predictions(logits, model.labels)), *(canvas(sample) for _ in page.painted)]
+
+    return look
+
+
+def _wire_run(page: Page, tab: TechniqueTab, also_after) -> list:
+    """Run, and what else starts the technique: the first look for the first tab, a stroke where one paints."""
+    header = page.header
+    inputs = [header.session, header.target, header.layer, header.seed, *tab.controls]
+    events = [tab.run.click(tab.handler, inputs, tab.outputs, **COMPUTE)]
+    if also_after is not None:
+        events.append(also_after.then(tab.handler, inputs, tab.outputs, **COMPUTE))
+    if tab.paint:
+        events.append(wire_painting(tab.paint, tab.technique.name, header, page.sessions).success(tab.handler, inputs, tab.outputs, **COMPUTE))
+    return events
+
+
+def _wire_send(page: Page, tab: TechniqueTab, look: Callable, look_outputs: list) -> None:
+    """Under each picture: make it the current picture, or with its original a pair, and go to a technique."""
+    header, by_name = page.header, {other.technique.name: other.technique for other in page.tabs}
+    outputs = [header.picture, header.origin, page.families, *page.groups.values(), *(other.tray.gallery for other in page.trays)]
+
+    def send(session_id: str, event: gr.EventData) -> list:
+        session = page.session(session_id)
+        answered, destination = session.answers.get(tab.technique.name), by_name.get(event._data.get("technique"))
+        result = panels(answered.answer).get(event._data.get("panel")) if answered else None
+        if result is None or destination is None:
+            raise gr.Error("This picture is no longer kept. Please run the technique again.", print_exception=False)
+        sent = Sample.from_pixels(result.values, result.label or f"{tab.technique.title}: {event._data['panel']}")
+        if destination.many:
+            session.pictures = [answered.sample, sent]
+        else:
+            session.picture = sent
+        selected = [gr.Tabs(selected=destination.name) if family == destination.family else gr.skip() for family in page.groups]
+        return [*shown(session), gr.Tabs(selected=destination.family), *selected, *([tray_items(session)] * len(page.trays))]
+
+    for html in tab.panels.values():
+        html.send(send, header.session, outputs, **LIGHT).success(look, header.session, look_outputs, **COMPUTE)
