@@ -1,9 +1,13 @@
 """Where classifiers come from: `model = model_zoo.load("bundled/imagenette")`."""
 
+from model_zoo.choices import CHOICES, Choice
 from model_zoo.loaded import LoadedModel
+from model_zoo.sources import load, needs_download
 
 
-def load(key: str) -> LoadedModel:
-    from model_zoo.sources import load_bundled
+def keys() -> tuple[Choice, ...]:
+    """The models to offer first: key, title and a sentence about each. Imports nothing heavy."""
+    return CHOICES
 
-    return load_bundled(key.partition("/")[2])
+
+__all__ = ["Choice", "LoadedModel", "keys", "load", "needs_download"]

@@ -3,11 +3,16 @@
 `model_zoo/train.py` trains them, `model_zoo/weights/` holds the result with a model card each.
 """
 
+from __future__ import annotations
+
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -36,7 +41,7 @@ class Bundled:
 
 def digits_network() -> nn.Module:
     """Three unpadded 3x3 convolutions and two dense layers; 159,254 parameters; input `[B, 1, 28, 28]`."""
-    from collections import OrderedDict
+    from torch import nn
 
     return nn.Sequential(
         OrderedDict(

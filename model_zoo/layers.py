@@ -47,15 +47,21 @@ class Layer:
 
 
 def inspect(network: torch.nn.Module, pixels: torch.Tensor, prefix_tokens: int) -> tuple[Layer, ...]:
-    """Every module that answers with a float tensor of one of the three kinds, in the order of execution."""
+    """Every module that answers with a float tensor of one of the three kinds, in the order of execution.
+
+    A module that hands on its input as it is (an identity, a dropout in eval mode) is left out, and so is one
+    that works on something other than whole pictures: windows stacked into the batch, attention heads.
+    """
     modules = dict(network.named_modules())
     outputs: dict[str, torch.Size] = {}
     calls: dict[str, int] = {}
     handles = []
 
     def record(name: str):
-        def hook(_module, _inputs, output):
-            if isinstance(output, torch.Tensor) and output.is_floating_point():
+        def hook(_module, inputs, output):
+            hands_on = bool(inputs) and output is inputs[0]
+            whole = isinstance(output, torch.Tensor) and output.is_floating_point() and output.shape[:1] == pixels.shape[:1]
+            if whole and not hands_on:
                 outputs.pop(name, None)  # the last call decides the place in the order
                 outputs[name] = output.shape
                 calls[name] = calls.get(name, 0) + 1
@@ -86,38 +92,42 @@ def _describe(name, module, shape, height, width, prefix_tokens, calls) -> Layer
     weighted = isinstance(module, (torch.nn.Linear, torch.nn.modules.conv._ConvNd))
     common = {"name": name, "type": type(module).__name__, "shape": shape, "calls": calls, "weighted": weighted}
     if len(shape) == 3:
-        channels_last = _is_channels_last(module, shape, height, width)
+        channels_last = _is_channels_last(module, shape, height / width)
         channels, grid = (shape[2], shape[:2]) if channels_last else (shape[0], shape[1:])
         if grid == (1, 1):
             return Layer(kind="vector", channels=channels, grid=(1, 1), stride=height, **common)
+        if not _is_grid(grid, height / width):
+            return None
         stride = max(1, round(height / grid[0]))
-        return Layer(kind="spatial", channels=channels, grid=tuple(grid), stride=stride, channels_last=channels_last, **common)
-    if len(shape) == 2:
-        for prefix in (prefix_tokens, 0):
+        return Layer(kind="spatial", channels=channels, grid=grid, stride=stride, channels_last=channels_last, **common)
+    if len(shape) == 2 and shape[0] > 1:
+        for prefix in (prefix_tokens, 0, 1):  # one class token is common, and not every network tells
             grid = _token_grid(shape[0] - prefix, height / width)
             if grid:
                 stride = max(1, round(height / grid[0]))
                 return Layer(kind="tokens", channels=shape[1], grid=grid, stride=stride, prefix_tokens=prefix, **common)
-        return None
-    if len(shape) == 1:
-        return Layer(kind="vector", channels=shape[0], grid=(1, 1), stride=height, **common)
+    if len(shape) == 1 or (len(shape) == 2 and shape[0] == 1):
+        return Layer(kind="vector", channels=shape[-1], grid=(1, 1), stride=height, **common)
     return None
 
 
 def _token_grid(count: int, ratio: float) -> tuple[int, int] | None:
     """The (height, width) of `count` patches of a picture of this height to width ratio, or None."""
-    if count < 1:
+    if count < 2:
         return None
     rows = round(math.sqrt(count * ratio))
     return (rows, count // rows) if rows and count % rows == 0 and abs(rows / (count // rows) - ratio) < 0.01 else None
 
 
-def _is_channels_last(module, shape: tuple[int, int, int], height: int, width: int) -> bool:
+def _is_grid(grid: tuple[int, int], ratio: float) -> bool:
+    """Whether (height, width) has the proportions of the picture, but for borders that convolutions cut off."""
+    return abs(grid[0] - grid[1] * ratio) <= max(1, 0.1 * grid[0])
+
+
+def _is_channels_last(module, shape: tuple[int, int, int], ratio: float) -> bool:
     """Whether `[a, b, c]` is height, width, channels: by the module's type, else by which pair fits the picture."""
     if isinstance(module, (torch.nn.modules.conv._ConvNd, torch.nn.modules.batchnorm._BatchNorm)):
         return False
     if isinstance(module, torch.nn.Linear):
         return True
-    ratio = height / width
-    first, last = abs(shape[0] / shape[1] - ratio), abs(shape[1] / shape[2] - ratio)
-    return first < 0.01 < last
+    return _is_grid(shape[:2], ratio) and not _is_grid(shape[1:], ratio)

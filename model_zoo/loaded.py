@@ -200,10 +200,12 @@ def _head(layers: tuple[Layer, ...], classes: int) -> str | None:
 def _default_layer(network, layers: tuple[Layer, ...], probe, classes: int) -> str | None:
     """The last layer with a grid whose every cell still moves the class scores.
 
-    A map of class scores itself (as in SqueezeNet) is passed over, and so is what follows the last place
-    where patches are read: behind it only the class token counts, and the gradient at the patches is zero.
+    A map of class scores itself (as in SqueezeNet) is passed over, so are the projections inside an attention
+    block, and so is what follows the last place where patches are read: behind it only the class token counts,
+    and the gradient at the patches is zero.
     """
-    candidates = [layer for layer in layers if layer.kind != "vector" and layer.channels != classes and layer.grid > (1, 1)]
+    candidates = [layer for layer in layers if layer.kind != "vector" and layer.channels != classes]
+    candidates = [layer for layer in candidates if not (layer.kind == "tokens" and layer.type == "Linear")]
     if not candidates or candidates[-1].kind == "spatial":
         return candidates[-1].name if candidates else None
     outputs: dict[str, torch.Tensor] = {}

@@ -36,6 +36,18 @@ class Preprocessing:
             interpolation=config["interpolation"],
         )
 
+    @classmethod
+    def of_torchvision(cls, transform) -> Preprocessing:
+        """Read torchvision's preset for classification (`weights.transforms()`)."""
+        (crop,), (resize,) = transform.crop_size, transform.resize_size
+        return cls(
+            size=(crop, crop),
+            mean=tuple(transform.mean),
+            std=tuple(transform.std),
+            crop_fraction=crop / resize,
+            interpolation=transform.interpolation.value,
+        )
+
     @cached_property
     def _transform(self):
         from timm.data.transforms_factory import transforms_imagenet_eval

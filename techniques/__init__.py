@@ -10,16 +10,18 @@ from model_zoo.errors import ParameterError
 from techniques.base import TECHNIQUES, LoadedModel, Run, Sample, Samples, Technique, execute
 from techniques.base.pictures import PictureSource, read_picture
 
+__version__ = "0.1.0"
+
 
 def catalogue() -> dict[str, Technique]:
-    """Every technique by name, ordered by family and title; imports each module of this folder once."""
+    """Every technique by name, by family and order; imports each module of this folder once."""
     from techniques.base import FAMILIES
 
     for module in pkgutil.iter_modules(__path__):
         if module.name not in ("base", "__main__"):
             importlib.import_module(f"{__name__}.{module.name}")
     families = list(FAMILIES)
-    return dict(sorted(TECHNIQUES.items(), key=lambda item: (families.index(item[1].family), item[1].title)))
+    return dict(sorted(TECHNIQUES.items(), key=lambda item: (families.index(item[1].family), item[1].order, item[1].title)))
 
 
 def find(name: str) -> Technique:
@@ -47,4 +49,4 @@ def _sample(image: PictureSource | Sample, model: LoadedModel) -> Sample:
     if isinstance(image, Sample):
         return image.fit(model)
     picture = read_picture(image)
-    return Sample.from_image(picture.image, model, picture.name, picture.notes)
+    return Sample.from_image(picture.image, model, picture.origin, picture.notes)

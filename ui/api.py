@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import model_zoo
 from model_zoo.errors import AppError
 from techniques.base import Sample, Samples, Technique
-from techniques.base.export import manifest, write_bundle
+from techniques.base.export import write_bundle
 from techniques.base.pictures import ReadPicture, read_picture
 from ui.files import new_folder, prune
 from ui.header import Header
@@ -94,7 +95,7 @@ def _run(technique: Technique, given: dict[str, Any], settings: Settings) -> tup
     folder = new_folder(technique.name)
     paths = write_bundle(folder, technique, sample, model, given, last.value)
     prune()
-    return manifest(technique, sample, model, given, last.value), [str(path) for path in paths]
+    return json.loads((folder / "manifest.json").read_text(encoding="utf-8")), [str(path) for path in paths]
 
 
 def _sample(picture: ReadPicture, model) -> Sample:

@@ -10,7 +10,7 @@ import gradio as gr
 from techniques.base import Browser
 from techniques.base.results import panels
 from ui.events import LIGHT
-from ui.panels import body
+from ui.panels import body, caption
 from ui.session import Answered, Sessions
 
 SWITCH_LIMIT = 12  # so many cells go to the page at once, with pills to choose; more are asked for one by one
@@ -63,9 +63,8 @@ def cell_html(browser: Browser, answered: Answered, outer: str | None, inner: fl
     positions = browser.positions(*_path(outer))
     place = positions[min(max(int(inner), 1), len(positions)) - 1]
     cell = browser.cell(*_path(outer), place)
-    caption = f"<p class='lp-caption'>{escape(cell.caption)}</p>" if cell.caption else ""
     title = escape(" · ".join([*_path(outer), place]))
-    return f"<section class='lp-panel lp-browser'><h4>{title}</h4>{body(cell, answered.sample)}{caption}</section>"
+    return f"<section class='lp-panel lp-browser'><h4>{title}</h4>{body(cell, answered.sample)}{caption(cell)}</section>"
 
 
 def wire_axes(technique: str, panel: str, axes: Axes, html: gr.HTML, session_state: gr.State, sessions: Sessions) -> None:

@@ -13,7 +13,8 @@ def control(param: Param, technique: str) -> gr.components.Component:
     """The Gradio component for one setting; its label and help come from the declaration."""
     common = {"label": param.title, "info": param.help, "elem_id": f"{technique}-{param.name}", "interactive": True}
     if param.kind in ("number", "integer"):
-        label = f"{param.title} ({param.range.unit})" if param.range.unit else param.title
+        unit = param.range.unit
+        label = f"{param.title} ({unit})" if unit and unit not in param.name else param.title
         return gr.Slider(param.range.low, param.range.high, value=param.default, step=param.range.step, **{**common, "label": label})
     if param.kind == "choice":
         kind = gr.Radio if len(param.choices) <= FEW else gr.Dropdown

@@ -14,8 +14,6 @@ from techniques.base.results import Browser, Curve, Gallery, Heatmap, Histogram,
 from techniques.base.sample import Sample, Samples, to_image
 from ui.files import png_bytes
 
-SWITCH_LIMIT = 12  # so many cells go to the page at once; a larger browser is asked cell by cell
-
 
 def data_url(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
@@ -23,11 +21,13 @@ def data_url(png: bytes) -> str:
 
 def panel(title: str, result: Result, sample: Sample | Samples, destinations: str = "") -> str:
     """One framed result: title, body, caption, and for a picture the ways to send it on."""
-    name = title.replace("_", " ").capitalize()
-    head = f"<h4>{escape(name)}</h4>"
     send = destinations if isinstance(result, Picture) and not result.signed else ""
-    caption = f"<p class='lp-caption'>{escape(result.caption)}</p>" if result.caption else ""
-    return f"<section class='lp-panel lp-{type(result).__name__.lower()}'>{head}{body(result, sample)}{caption}{send}</section>"
+    below = "" if result.caption == title else caption(result)
+    return f"<section class='lp-panel lp-{type(result).__name__.lower()}'><h4>{escape(title)}</h4>{body(result, sample)}{below}{send}</section>"
+
+
+def caption(result: Result) -> str:
+    return f"<p class='lp-caption'>{escape(result.caption)}</p>" if result.caption else ""
 
 
 def destinations(choices: list[tuple[str, str]], panel_name: str) -> str:
@@ -80,12 +80,8 @@ def _(result: Gallery, sample) -> str:
 @body.register
 def _(result: Browser, sample) -> str:
     cells = list(result.leaves())
-    views = "".join(f"<div data-name='{escape(' · '.join(path))}'>{body(cell, sample)}{_caption(cell)}</div>" for path, cell in cells)
+    views = "".join(f"<div data-name='{escape(' · '.join(path))}'>{body(cell, sample)}{caption(cell)}</div>" for path, cell in cells)
     return f"<loupe-switch>{views}</loupe-switch>"
-
-
-def _caption(cell: Result) -> str:
-    return f"<p class='lp-caption'>{escape(cell.caption)}</p>" if cell.caption else ""
 
 
 @body.register(Predictions)

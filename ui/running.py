@@ -30,6 +30,7 @@ def run_handler(
 
     Yields status, Run, Stop, download, then a value per panel, then two controls per browser.
     """
+    titles = {name: technique.title if name in (technique.name, "result") else name.replace("_", " ").capitalize() for name in places}
     untouched = [gr.skip()] * (len(places) + 2 * len(browsers))
 
     def failed(text: str) -> list:
@@ -58,7 +59,7 @@ def run_handler(
                 yield failed(event.text)
             else:
                 answered = Answered(event.value, sample, model, given)
-                filled = _fill(answered, places, browsers, choices)
+                filled = _fill(answered, titles, browsers, choices)
                 if isinstance(event, Done):
                     sessions.keep(session, technique.name, answered)
                     yield [_finished(answered), *_buttons(running=False, answered=True), *filled]
@@ -106,16 +107,16 @@ def _finished(answered: Answered) -> str:
     return f"<p class='lp-done'>{escape(of)} · {escape(answered.model.title)}</p>"
 
 
-def _fill(answered: Answered, places: list[str], browsers: list[str], choices: list[tuple[str, str]]) -> list:
+def _fill(answered: Answered, titles: dict[str, str], browsers: list[str], choices: list[tuple[str, str]]) -> list:
     """New values for every panel, then for the controls of every browser."""
     answer = panels(answered.answer)
     values = []
-    for name in places:
+    for name in titles:
         result = answer.get(name)
         if result is None:
             values.append("")
         elif isinstance(result, Browser) and is_large(result):
             values.append(cell_html(result, answered, first_outer(result)))
         else:
-            values.append(panel(name, result, answered.sample, destinations(choices, name)))
+            values.append(panel(titles[name], result, answered.sample, destinations(choices, name)))
     return [*values, *(control for name in browsers for control in set_axes(answer.get(name)))]

@@ -22,10 +22,11 @@ from techniques.base.results import (
 )
 from techniques.base.run import Run
 from techniques.base.sample import Sample, Samples
+from techniques.base.stack import Stack
 
 __all__ = [
     "FAMILIES", "TECHNIQUES",
-    "Animation", "Browser", "Curve", "Gallery", "Heatmap", "Histogram", "Note", "Picture", "Predictions", "Scatter", "Table",
+    "Animation", "Browser", "Curve", "Gallery", "Heatmap", "Histogram", "Note", "Picture", "Predictions", "Scatter", "Stack", "Table",
     "AppError", "Cancelled", "IncompatibleModel", "ModelLoadError", "OutOfTime", "ParameterError", "UploadError",
     "Epsilon", "Help", "LayerName", "Mask", "Param", "Range", "Seed", "Steps", "TargetClass",
     "Layer", "LoadedModel", "Run", "Sample", "Samples", "Technique", "execute", "technique", "torch",

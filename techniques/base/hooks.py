@@ -34,7 +34,7 @@ def logits_from_layer(model: LoadedModel, layer: str, pixels: torch.Tensor) -> t
 
     def make_leaf(_name: str, output: torch.Tensor) -> torch.Tensor:
         outputs.append(output.detach().requires_grad_(True))
-        return outputs[-1]
+        return outputs[-1].clone()  # what follows may add to it in place, as residual blocks do
 
     with torch.enable_grad(), watching(model, [layer], make_leaf):
         logits = model.logits(pixels)

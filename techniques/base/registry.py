@@ -27,7 +27,7 @@ class Technique:
     """One technique as page, command line and API see it.
 
     `meaning` is the first paragraph of the module's docstring, `limits` what its picture does not tell,
-    `results` the panels by name, `many` whether it takes a set of pictures.
+    `results` the panels by name, `many` whether it takes a set of pictures, `order` its place in the family, small first.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Technique:
     results: dict[str, type[Result]]
     many: bool
     why_not: Callable[[LoadedModel], str | None]
+    order: int
 
     def param(self, name: str) -> Param | None:
         return next((param for param in self.params if param.name == name), None)
@@ -61,6 +62,7 @@ def technique(
     paper: str,
     limits: str,
     why_not: Callable[[LoadedModel], str | None] = lambda model: None,
+    order: int = 100,
 ) -> Callable[[Callable], Callable]:
     """Register a function `(sample, model, run, *, settings...)` as the technique named after its module.
 
@@ -79,6 +81,8 @@ def technique(
         if not meaning or not limits:
             raise TypeError(f"{where}: it needs a module docstring that says what the picture means, and limits that say what it does not.")
         hints = get_type_hints(function, include_extras=True)
+        if hasattr(hints.get("return"), "_fields"):
+            hints["return"]._repr_html_ = Result._repr_html_  # a NamedTuple cannot inherit it
         first, *others = inspect.signature(function).parameters.values()
         if hints.get(first.name) not in (Sample, Samples):
             raise TypeError(f"{where}: its first argument must be a Sample or Samples.")
@@ -95,6 +99,7 @@ def technique(
             results=_panel_types(hints.get("return"), where),
             many=hints[first.name] is Samples,
             why_not=why_not,
+            order=order,
         )
         return function
 

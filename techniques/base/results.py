@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from techniques.base.stack import Stack
+
 Array = Any  # a torch tensor inside a technique, a numpy array once `execute` has returned
 
 
@@ -170,7 +172,8 @@ class Browser(Result):
     """A result with named axes for everything a person slides through.
 
     `cells` is a mapping nested as deep as there are axes (layer -> filter -> result); its order is the order of
-    the slider, and the positions on an inner axis may differ between the outer ones.
+    the slider, and the positions on an inner axis may differ between the outer ones. Where the innermost axis is
+    long, `Stack` holds its cells as a few arrays.
     """
 
     axes: tuple[str, ...]
@@ -203,7 +206,15 @@ class Browser(Result):
         return node
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {"/".join((*path, name)).rstrip("/"): array for path, cell in self.leaves() for name, array in cell.arrays().items()}
+        def walk(node, path):
+            if isinstance(node, (Result, Stack)):
+                for name, array in node.arrays().items():
+                    yield "/".join((*path, name)).rstrip("/"), array
+            else:
+                for name, child in node.items():
+                    yield from walk(child, (*path, name))
+
+        return dict(walk(self.cells, ()))
 
 
 KINDS = (Heatmap, Picture, Gallery, Predictions, Table, Curve, Histogram, Animation, Scatter, Note, Browser)
@@ -213,7 +224,7 @@ def to_numpy(value: Any) -> Any:
     """A result (or any part of one) with every torch tensor replaced by a numpy array, detached, on the CPU."""
     if hasattr(value, "detach"):
         return value.detach().cpu().numpy()
-    if isinstance(value, Result):
+    if isinstance(value, (Result, Stack)):
         return replace(value, **{f.name: to_numpy(getattr(value, f.name)) for f in fields(value)})
     if isinstance(value, tuple):
         converted = [to_numpy(item) for item in value]
@@ -224,8 +235,9 @@ def to_numpy(value: Any) -> Any:
 
 
 def panels(result: Any) -> dict[str, Result]:
-    """A technique's answer as named panels: the fields of a NamedTuple, or the one result under "result"."""
-    return result._asdict() if hasattr(result, "_asdict") else {"result": result}
+    """A technique's answer as named panels: the fields of a NamedTuple that are there, or the one result under "result"."""
+    named = result._asdict() if hasattr(result, "_asdict") else {"result": result}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def all_arrays(result: Any) -> dict[str, np.ndarray]:

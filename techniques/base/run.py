@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from model_zoo.errors import Cancelled, OutOfTime
+from techniques.base.results import to_numpy
 
 Item = TypeVar("Item")
 
@@ -40,14 +41,18 @@ class Run:
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise OutOfTime(f"This took longer than the {self._seconds:g} s allowed here and was stopped. Choose fewer steps or a smaller model.")
 
+    def report(self, fraction: float, text: str) -> None:
+        """Tell whoever watches how far the work is: `fraction` in [0, 1] and what is being done."""
+        self._report(fraction, text)
+
     def steps(self, items: int | Iterable[Item], label: str) -> Iterator[Item]:
         """Iterate, reporting progress and checking for Stop before every step. An int counts from 0."""
         items = range(items) if isinstance(items, int) else list(items)
         for number, item in enumerate(items):
             self.check()
-            self._report(number / len(items), f"{label} {number + 1} of {len(items)}")
+            self.report(number / len(items), f"{label} {number + 1} of {len(items)}")
             yield item
-        self._report(1.0, label)
+        self.report(1.0, label)
 
     def guard(self, function: Callable) -> Callable:
         """`function` with a check for Stop before every call: a way into a library's own loop."""
@@ -61,4 +66,4 @@ class Run:
     def show(self, make: Callable[[], Any]) -> None:
         """Show an answer that is not finished; `make` is called only when somebody watches."""
         if self._show:
-            self._show(make())
+            self._show(to_numpy(make()))

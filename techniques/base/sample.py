@@ -80,9 +80,14 @@ class Samples:
     def __getitem__(self, index: int) -> Sample:
         return self.items[index]
 
-    def batches(self, size: int) -> list[torch.Tensor]:
-        """The pixels in batches `[B, C, H, W]` of at most `size` pictures."""
-        return [torch.cat([s.pixels for s in self.items[i : i + size]]) for i in range(0, len(self.items), size)]
+    @property
+    def pixels(self) -> torch.Tensor:
+        """The pixels of all pictures, `[N, C, H, W]`."""
+        return torch.cat([sample.pixels for sample in self.items])
+
+    def batches(self, size: int) -> list[Samples]:
+        """The set in parts of at most `size` pictures."""
+        return [Samples(self.items[start : start + size]) for start in range(0, len(self.items), size)]
 
 
 def to_image(pixels: torch.Tensor) -> Image.Image:

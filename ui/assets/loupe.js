@@ -53,6 +53,7 @@
       this.canvas = this.querySelector("canvas");
       this.canvas.setAttribute("aria-label", this.getAttribute("name") || "heat map");
       this.canvas.classList.toggle("lp-small", width <= 64);
+      if (!this.getAttribute("picture")) this.querySelector("label").hidden = true;
       const [slider, select, button] = this.querySelectorAll("input, select, button");
       slider.oninput = () => { view.opacity = +slider.value; window.dispatchEvent(new Event(VIEW_CHANGED)); };
       select.onchange = () => { view[this.signed ? "signed" : "unsigned"] = select.value; window.dispatchEvent(new Event(VIEW_CHANGED)); };
@@ -63,6 +64,7 @@
       const context = this.canvas.getContext("2d", { willReadFrequently: true });
       if (image) context.drawImage(image, 0, 0, width, height);
       this.base = context.getImageData(0, 0, width, height);
+      this.opaque = !image; // nothing lies below
       this.redraw = () => this.draw(context, slider, select);
       window.addEventListener(VIEW_CHANGED, this.redraw);
       this.redraw();
@@ -83,7 +85,7 @@
         const level = this.levels[i] / 65535;
         const colour = Math.round(level * 255) * 3;
         const strength = this.signed ? Math.sqrt(Math.abs(2 * level - 1)) : 1; // zero lets the picture through
-        const alpha = Math.max(view.opacity * strength, solid);
+        const alpha = this.opaque ? 1 : Math.max(view.opacity * strength, solid);
         for (let c = 0; c < 3; c++) out.data[4 * i + c] = (1 - alpha) * this.base.data[4 * i + c] + alpha * table[colour + c];
         out.data[4 * i + 3] = 255;
       }

@@ -1,0 +1,236 @@
+"""Loupe on the command line: `python -m techniques grad_cam cat.jpg --target "golf ball" --out out/`.
+
+The options of a technique are read from its signature, as its page and its API are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import model_zoo
+from model_zoo.errors import AppError, Cancelled, ParameterError
+from model_zoo.loaded import LoadedModel
+from techniques import __version__, catalogue, find
+from techniques.base.execute import execute
+from techniques.base.parameters import Param
+from techniques.base.pictures import read_picture
+from techniques.base.registry import FAMILIES, Technique
+from techniques.base.run import Run
+from techniques.base.sample import Sample, Samples
+
+PROGRAM = "python -m techniques"
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+METAVARS = {"number": "NUMBER", "integer": "NUMBER", "seed": "NUMBER", "target": "CLASS", "layer": "LAYER", "mask": "PICTURE"}
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells what is wrong with the arguments as every other fault is told: in one sentence."""
+
+    def error(self, message: str) -> None:
+        raise ParameterError(f"{message[:1].upper()}{message[1:].rstrip('.')}. See {self.prog} --help.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 2 after a fault that has its sentence, 130 after Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if arguments and not arguments[0].startswith("-"):
+            _run_technique(find(arguments[0]), arguments[1:])
+        else:
+            _overview(arguments)
+    except AppError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (Cancelled, KeyboardInterrupt):
+        print("Stopped.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _overview(arguments: list[str]) -> None:
+    """Everything that is asked without naming a technique."""
+    parser = Parser(
+        PROGRAM,
+        usage=f"{PROGRAM} TECHNIQUE PICTURE... [options]",
+        description="Look inside an image classifier, or fool it. Without arguments: every technique by family.",
+        epilog=f"The options of a technique: {PROGRAM} grad_cam --help",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--list-models", action="store_true", help="say which models there are")
+    parser.add_argument("--version", action="version", version=f"Loupe {__version__}")
+    if parser.parse_args(arguments).list_models:
+        _list_models()
+    else:
+        _list_techniques()
+
+
+def _list_techniques() -> None:
+    known = catalogue()
+    wide = max(map(len, known)) + 2
+    for family, said in FAMILIES.items():
+        members = [technique for technique in known.values() if technique.family == family]
+        if members:
+            print(f"\n{family}: {said[:1].lower()}{said[1:]}")
+        for technique in members:
+            sentence = textwrap.wrap(technique.meaning, max(30, _columns() - wide - 2))
+            print(f"  {technique.name:<{wide}}" + f"\n{' ' * (wide + 2)}".join(sentence))
+    print(f"\nRun one: {PROGRAM} NAME PICTURE.  Its options: {PROGRAM} NAME --help.")
+
+
+def _list_models() -> None:
+    from model_zoo.choices import CHOICES
+
+    wide = max(len(choice.key) for choice in CHOICES) + 2
+    for choice in CHOICES:
+        print(f"{choice.key:<{wide}}{choice.title}")
+    print("\nAny other classifier of timm (timm/NAME.TAG) or torchvision (torchvision/NAME) works as well.")
+
+
+def _run_technique(technique: Technique, arguments: list[str]) -> None:
+    given = vars(technique_parser(technique).parse_args(arguments))
+    pictures, key, folder = given.pop("pictures"), given.pop("model"), given.pop("out")
+    settings = {name: _mask(value) if technique.param(name).kind == "mask" else value for name, value in given.items()}
+    read = [read_picture(path) for path in _paths(pictures, technique)]
+    folder = _folder(folder or Path("out") / technique.name)
+    model = model_zoo.load(key)
+    samples = tuple(Sample.from_image(picture.image, model, picture.origin, picture.notes) for picture in read)
+    sample = Samples(samples) if technique.many else samples[0]
+    with progress() as report:
+        answer = execute(technique, sample, model, settings, Run(report=report))
+    _write_and_tell(folder, technique, sample, model, settings, answer)
+
+
+def _write_and_tell(
+    folder: Path, technique: Technique, sample: Sample | Samples, model: LoadedModel, settings: dict[str, Any], answer: Any
+) -> None:
+    """Write the files; say the top five of each picture, then what was written."""
+    from techniques.base.drawing.svg import percent
+    from techniques.base.export import write_bundle
+
+    paths = write_bundle(folder, technique, sample, model, settings, answer)
+    about = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    for picture in about["pictures"]:
+        print(f"{technique.title} of {picture['origin']} with {model.title}")
+        for best in picture["top"]:
+            print(f"  {percent(best['probability']):>8}  {best['label']}")
+    for panel in about["panels"]:
+        if "text" in panel:
+            print(panel["text"])
+    print(f"Wrote {len(paths)} files:")
+    for path in paths:
+        print(f"  {path}")
+
+
+def technique_parser(technique: Technique) -> argparse.ArgumentParser:
+    """The options of one technique. Values that are not given stay out of the result; ranges are checked by `execute`."""
+    parser = Parser(
+        f"{PROGRAM} {technique.name}",
+        usage=f"%(prog)s {'PICTURE...' if technique.many else 'PICTURE'} [--model KEY] [--out FOLDER] [settings]",
+        description=_filled(f"{technique.title}. {technique.meaning}"),
+        epilog=_filled(f"What it does not tell you: {technique.limits}") + (f"\n\nPaper: {technique.paper}" if technique.paper else ""),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    several = "picture files, or folders of them" if technique.many else "the picture file"
+    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help=several)
+    parser.add_argument("--model", default="bundled/imagenette", metavar="KEY", help="the model to look into [bundled/imagenette]")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"where the files go [out/{technique.name}]")
+    settings = parser.add_argument_group("settings")
+    for param in technique.params:
+        _add_option(settings, param)
+    return parser
+
+
+def _add_option(group: argparse._ArgumentGroup, param: Param) -> None:
+    options: dict[str, Any] = {"dest": param.name, "default": argparse.SUPPRESS, "help": _help(param)}
+    if param.kind == "flag":
+        options["action"] = argparse.BooleanOptionalAction
+    else:
+        options["metavar"] = "{" + ",".join(param.choices) + "}" if param.choices else METAVARS[param.kind]
+        options["type"] = _number if param.range else str
+    group.add_argument("--" + param.name.replace("_", "-"), **options)
+
+
+def _help(param: Param) -> str:
+    """The setting's sentence, its range, and its default in brackets."""
+    allowed = f" {str(param.range)[:1].upper()}{str(param.range)[1:]}." if param.range and param.kind != "seed" else ""
+    if param.kind == "mask":
+        return "The painted area, as a picture in which it is white; left out: the middle of the picture."
+    default = {True: "yes", False: "no"}.get(param.default, param.default) if param.kind == "flag" else param.default
+    return (param.help + allowed + ("" if default is None else f" [{default}]")).replace("%", "%%")
+
+
+def _number(text: str) -> int | float | str:
+    """A whole number or a number; any other text goes on as it is, for the technique's own check to refuse."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _mask(path: str) -> Any:
+    """Where a picture is brighter than mid grey, boolean `[H, W]`."""
+    import numpy as np
+
+    return np.asarray(read_picture(path).image.convert("L")) > 127
+
+
+def _paths(pictures: list[str], technique: Technique) -> list[Path]:
+    """The picture files, folders replaced by the pictures in them in the order of their names."""
+    paths: list[Path] = []
+    for given in map(Path, pictures):
+        inside = sorted(path for path in given.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES) if given.is_dir() else [given]
+        if not inside:
+            raise ParameterError(f"There is no picture in the folder {given}. Expected files such as .jpg or .png.")
+        paths += inside
+    if len(paths) > 1 and not technique.many:
+        raise ParameterError(f"{technique.title} works on one picture, received {len(paths)}. Run it once for each.")
+    for path in paths:
+        if not path.is_file():
+            raise ParameterError(f"There is no picture file {path}.")
+    return paths
+
+
+def _folder(folder: Path) -> Path:
+    """The folder, made before the work begins; ParameterError when that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ParameterError(f"The folder {folder} cannot be made: {error.strerror or error}. Choose another with --out.") from error
+    return folder
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[float, str], None]]:
+    """A progress bar on stderr where that is a terminal; yields the function that moves it."""
+    from tqdm import tqdm
+
+    with tqdm(total=1.0, leave=False, disable=None, bar_format="{desc} {bar} {percentage:3.0f} %") as bar:
+
+        def report(fraction: float, text: str) -> None:
+            bar.set_description_str(text, refresh=False)
+            bar.update(fraction - bar.n)
+
+        yield report
+
+
+def _columns() -> int:
+    return min(110, shutil.get_terminal_size().columns)
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, _columns())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

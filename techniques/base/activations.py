@@ -1,0 +1,63 @@
+"""What layers put out, averaged over any number of pictures, and the forms in which it is looked at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from model_zoo.deferred import torch
+from model_zoo.layers import Layer
+from model_zoo.loaded import LoadedModel
+from techniques.base.hooks import watching
+from techniques.base.run import Run
+from techniques.base.sample import Samples
+
+BATCH = 16  # pictures in one forward pass
+BINS = 32
+
+
+def average_maps(model: LoadedModel, layers: Sequence[Layer], groups: Sequence[Samples], run: Run) -> list[dict[str, torch.Tensor]]:
+    """For each group of pictures the mean output `[C, h, w]` of every layer, by the layer's name.
+
+    Sums run over the pictures batch by batch: memory does not grow with their number. A layer that runs several
+    times in one pass counts with its last output, as in `model.layers`.
+    """
+    by_name = {layer.name: layer for layer in layers}
+    batch: dict[str, torch.Tensor] = {}
+    sums: list[dict[str, torch.Tensor]] = [{} for _ in groups]
+
+    def see(name: str, output: torch.Tensor) -> None:
+        batch[name] = by_name[name].maps(output).sum(0)
+
+    work = [(total, part) for total, group in zip(sums, groups) for part in group.batches(BATCH)]
+    with torch.no_grad(), watching(model, by_name, see):
+        for total, part in run.steps(work, "Batch"):
+            model.logits(part.pixels)
+            for name, value in batch.items():
+                total[name] = total[name].add_(value) if name in total else value
+            batch.clear()
+    return [{name: total[name] / len(group) for name in by_name} for total, group in zip(sums, groups)]
+
+
+def rectangle(count: int) -> tuple[int, int]:
+    """(rows, columns): the two factors of `count` nearest to a square, rows not more than columns; one row for a prime."""
+    rows = next(rows for rows in range(math.isqrt(count), 0, -1) if count % rows == 0)
+    return rows, count // rows
+
+
+def histograms(first: torch.Tensor, second: torch.Tensor) -> dict[str, torch.Tensor]:
+    """How the values of each row of two arrays `[N, values]` are distributed.
+
+    Counts `[N, BINS]` under "first" and "second", between common "edges" `[N, BINS + 1]` from the smallest to the
+    largest value of the row in either; a row that is constant gets edges half a unit to each side.
+    """
+    low, high = torch.minimum(first.amin(1), second.amin(1)), torch.maximum(first.amax(1), second.amax(1))
+    margin = (low == high) * 0.5
+    low, width = (low - margin)[:, None], (high - low + 2 * margin)[:, None]
+
+    def counts(values: torch.Tensor) -> torch.Tensor:
+        bins = ((values - low) / width * BINS).long().clamp(0, BINS - 1)
+        return torch.zeros(len(values), BINS, dtype=torch.int64, device=values.device).scatter_add_(1, bins, torch.ones_like(bins))
+
+    edges = low + width * torch.linspace(0, 1, BINS + 1, device=first.device)
+    return {"edges": edges, "first": counts(first), "second": counts(second)}

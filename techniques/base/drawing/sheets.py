@@ -1,0 +1,128 @@
+"""Every picture of a result, one by one and side by side: what goes into files, and how a browser becomes contact sheets."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw, ImageFont
+
+from techniques.base.drawing.pictures import MID_GREY, Scale, common_scales, enlarge, item_image
+from techniques.base.results import Animation, Browser, Gallery, Heatmap, Picture, Result
+
+GAP = 8  # pixels between the tiles of a sheet
+LINE = 18  # pixels for a name below its tile
+ALONE = 40  # of a browser with thousands of cells, so many become pictures of their own
+ROWS = 12  # of the galleries along an axis, so many stand below one another on a sheet
+
+
+class Drawn(NamedTuple):
+    """One drawn picture: a suffix for its file name ("" for the only or first one), and what it shows when it is
+    one heat map, with the scale it was drawn on."""
+
+    suffix: str
+    image: Image.Image
+    heatmap: Heatmap | None = None
+    scale: Scale | None = None
+
+
+def drawn(result: Result) -> Iterator[Drawn]:
+    """Every picture of a result, each pixel one value.
+
+    A gallery is its contact sheet and its items; an animation its last frame. A browser is one sheet per position
+    of its outer axes and, where a cell is one picture, the first cells on their own.
+    """
+    if isinstance(result, (Heatmap, Picture)):
+        yield _one("", result)
+    elif isinstance(result, Gallery):
+        yield Drawn("", contact_sheet(result))
+        for index, (item, scale) in enumerate(zip(result.items, common_scales(result.items))):
+            yield _one(file_name(str(index + 1), result.names[index]), item, scale)
+    elif isinstance(result, Animation):
+        yield _one("", Picture(result.frames[-1]))
+    elif isinstance(result, Browser):
+        yield from _of_browser(result)
+
+
+def draw(result: Result) -> list[tuple[str, Image.Image]]:
+    """Every picture of a result with a suffix for its file name ("" for its only or first one)."""
+    return [(suffix, image) for suffix, image, *_ in drawn(result)]
+
+
+def outer_positions(browser: Browser) -> list[tuple[str, ...]]:
+    """Every path along all axes but the innermost one; the empty path when there is one axis."""
+    paths: list[tuple[str, ...]] = [()]
+    for _ in browser.axes[:-1]:
+        paths = [(*path, name) for path in paths for name in browser.positions(*path)]
+    return paths
+
+
+def row_of_pictures(browser: Browser, path: tuple[str, ...]) -> Gallery | None:
+    """The cells along the innermost axis as one gallery, or None where they are no pictures."""
+    names = browser.positions(*path)
+    if not names or not isinstance(browser.cell(*path, names[0]), (Heatmap, Picture)):
+        return None
+    return Gallery(tuple(browser.cell(*path, name) for name in names), names)
+
+
+def contact_sheet(gallery: Gallery, map: str | None = None, tile: int = 112, columns: int | None = None) -> Image.Image:
+    """All items of a gallery with their names on one transparent sheet; every kind of item on its one common scale."""
+    if not gallery.items:
+        return Image.new("RGBA", (tile, tile))
+    images = [enlarge(item_image(item, map, scale), tile) for item, scale in zip(gallery.items, common_scales(gallery.items))]
+    columns = min(columns or math.ceil(math.sqrt(len(images) * 1.5)), len(images))
+    width, height = max(image.width for image in images), max(image.height for image in images)
+    rows = math.ceil(len(images) / columns)
+    sheet = Image.new("RGBA", (columns * (width + GAP) - GAP, rows * (height + LINE + GAP) - GAP))
+    for index, (image, name) in enumerate(zip(images, gallery.names)):
+        left, top = index % columns * (width + GAP), index // columns * (height + LINE + GAP)
+        sheet.paste(image, (left, top))
+        _write(sheet, name, left, top + height + 2, width)
+    return sheet
+
+
+def file_name(*parts: str) -> str:
+    """The parts joined by hyphens, with nothing in them that a file system or a shell would mind."""
+    return "-".join(clean for part in parts if (clean := re.sub(r"[^\w.]+", "-", part).strip("-.")[:60]))
+
+
+def _one(suffix: str, item: Heatmap | Picture, scale: Scale | None = None) -> Drawn:
+    return Drawn(suffix, item_image(item, scale=scale), item if isinstance(item, Heatmap) else None, scale)
+
+
+def _of_browser(browser: Browser) -> Iterator[Drawn]:
+    alone = 0
+    for path in outer_positions(browser):
+        names = browser.positions(*path)
+        row = row_of_pictures(browser, path)
+        if row:
+            yield Drawn(file_name(*path, "sheet"), contact_sheet(row))
+            for name, item in zip(names[: ALONE - alone], row.items):
+                yield _one(file_name(*path, name), item)
+            alone = min(ALONE, alone + len(names))
+        elif names and isinstance(browser.cell(*path, names[0]), Gallery):
+            yield Drawn(file_name(*path, "sheet"), _stacked({name: browser.cell(*path, name) for name in names[:ROWS]}))
+
+
+def _stacked(galleries: dict[str, Gallery]) -> Image.Image:
+    """Galleries below one another, each a row on its own scale with its position above it."""
+    rows = [contact_sheet(gallery, columns=len(gallery.items)) for gallery in galleries.values()]
+    sheet = Image.new("RGBA", (max(row.width for row in rows), sum(row.height + LINE + GAP for row in rows) - GAP))
+    top = 0
+    for name, row in zip(galleries, rows):
+        _write(sheet, name, 0, top, sheet.width)
+        sheet.paste(row, (0, top + LINE))
+        top += row.height + LINE + GAP
+    return sheet
+
+
+def _write(sheet: Image.Image, text: str, left: int, top: int, width: int) -> None:
+    """The text in a grey that can be read on a light and on a dark page, cut with an ellipsis where it is too wide."""
+    font = ImageFont.load_default(size=12)
+    if font.getlength(text) > width:
+        while text and font.getlength(text + "…") > width:
+            text = text[:-1]
+        text += "…"
+    ImageDraw.Draw(sheet).text((left, top), text, fill=(MID_GREY,) * 3, font=font)

@@ -1,0 +1,94 @@
+"""Which parts of the picture speak for a class, at the coarse resolution of one layer: bright where features lie that
+raise the score of the class.
+
+Gradient-weighted class activation mapping: Selvaraju et al. 2017, arXiv:1610.02391, section 3, equations 1 and 2:
+relu(sum over channels k of alpha_k * A_k), A_k the maps of the layer, alpha_k the mean over the map of the gradient of
+the class logit. Departures: any layer may be chosen, token layers of transformers too, their patches laid out as maps
+(prefix tokens left out); the final ReLU can be left away, which keeps what speaks against the class. Maps are enlarged
+bilinearly to the picture and not normalised: classes can be compared by their numbers.
+
+One forward pass serves all classes. The layer's output is the leaf of the graph, so each class costs a backward
+pass through what follows the layer only. Where a layer is used several times, its last use is explained.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+from techniques.base import (
+    Browser, Heatmap, Help, IncompatibleModel, Layer, LayerName, LoadedModel, Predictions, Run, Sample, TargetClass, technique, torch,
+)  # fmt: skip
+from techniques.base.hooks import logits_from_layer
+
+CLASSES = 5  # so many of the most probable classes are explained beside the one that was named
+
+
+class Answer(NamedTuple):
+    grad_cam: Browser
+    predictions: Predictions
+
+
+@technique(
+    title="Grad-CAM",
+    family="Where it looks",
+    paper="arXiv:1610.02391",
+    order=10,
+    limits="It is as coarse as the layer: a map of 7 x 7 cells, enlarged, has no sharp edges. It averages gradients over the map, "
+    "so an object that appears twice or a part that matters only in one place may be missed, and it shows what is "
+    "present in the layer, not what would happen if it were gone; cover the region to find out.",
+    why_not=lambda model: None if model.spatial_layers() else "no layer of this model has places in the picture. Saliency and occlusion need none.",
+)
+def grad_cam(
+    sample: Sample,
+    model: LoadedModel,
+    run: Run,
+    *,
+    target: TargetClass = None,
+    layer: LayerName = None,
+    signed: Annotated[bool, Help("Keep what speaks against the class, which the method's last step cuts off.")] = False,
+) -> Answer:
+    """One map `[H, W]` per class, in logits per cell of the layer's grid: a named class first, then the five most
+    probable ones. Raises IncompatibleModel for a layer without a grid, and for one that moves no logit."""
+    chosen = model.layer(layer)
+    if chosen.kind == "vector":
+        raise IncompatibleModel(f"The layer “{chosen.name}” has no places in the picture. Choose one that has, such as “{_alternative(model)}”.")
+    logits, output = logits_from_layer(model, chosen.name, sample.pixels)
+    classes = logits[0].argsort(descending=True, stable=True)[:CLASSES].tolist()
+    if target is not None:
+        classes = [target] + [index for index in classes if index != target]
+    gradients = [_gradient(logits[0, index], output) for index in run.steps(classes, "Class")]
+    if not any(chosen.maps(gradient).any() for gradient in gradients):
+        raise IncompatibleModel(f"No place in the layer “{chosen.name}” moves a logit here. Choose another, such as “{_alternative(model)}”.")
+    maps = [class_map(chosen, output.detach(), gradient, signed) for gradient in gradients]
+    maps = torch.nn.functional.interpolate(torch.cat(maps, 1), sample.pixels.shape[2:], mode="bilinear")[0]
+    speaks = "speaks for or against" if signed else "speaks for"
+    cells = {
+        name: Heatmap(values, signed=signed, unit="logit", caption=f"What {speaks} “{name}” in {chosen.name}")
+        for name, values in zip([_name(model, index) for index in classes], maps)
+    }
+    return Answer(Browser(("class",), cells), Predictions(logits, model.labels, (sample.origin,), caption="Predictions"))
+
+
+def class_map(layer: Layer, output: torch.Tensor, gradient: torch.Tensor, signed: bool = False) -> torch.Tensor:
+    """Equations 1 and 2 for one class: `[B, 1, h, w]` from the layer's output and the logit's gradient there."""
+    weights = layer.maps(gradient).mean((2, 3), keepdim=True)
+    values = (weights * layer.maps(output)).sum(1, keepdim=True)
+    return values if signed else values.relu()
+
+
+def _gradient(logit: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+    """Gradient of one logit at the layer's output; zero where the logit does not depend on it."""
+    if not logit.requires_grad:
+        return torch.zeros_like(output)
+    (gradient,) = torch.autograd.grad(logit, output, retain_graph=True, allow_unused=True)
+    return torch.zeros_like(output) if gradient is None else gradient
+
+
+def _name(model: LoadedModel, index: int) -> str:
+    """The label; one that the model uses twice gets its number, too (ImageNet has two kinds of “crane”)."""
+    label = model.label(index)
+    return label if model.labels.count(label) == 1 else f"{label} ({index})"
+
+
+def _alternative(model: LoadedModel) -> str:
+    return model.default_layer or model.spatial_layers()[-1].name
