@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 
 from model_zoo.loaded import LoadedModel
 
@@ -37,6 +38,11 @@ class ModelCache:
             return self.find(key) or self._keep(key, make())
         finally:
             gate.release()
+
+    def renew_locks(self) -> None:
+        """For a process that has just been forked: a lock that another thread held stays locked in it for ever."""
+        self._guard, self._gates = threading.Lock(), {}
+        self._models = OrderedDict((key, replace(model, lock=threading.RLock())) for key, model in self._models.items())
 
     def clear(self) -> None:
         with self._guard:

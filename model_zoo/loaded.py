@@ -59,9 +59,9 @@ class LoadedModel:
 
     @cached_property
     def _statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of each channel, on the CPU: the network may move to another device later."""
         shape = (1, self.preprocessing.channels, 1, 1)
-        mean, std = self.preprocessing.mean, self.preprocessing.std
-        return torch.tensor(mean, device=self.device).view(shape), torch.tensor(std, device=self.device).view(shape)
+        return torch.tensor(self.preprocessing.mean).view(shape), torch.tensor(self.preprocessing.std).view(shape)
 
     def logits(self, pixels: torch.Tensor) -> torch.Tensor:
         """Logits `[B, classes]` of pixels `[B, C, H, W]` in `[0, 1]`; differentiable.
@@ -69,7 +69,7 @@ class LoadedModel:
         A head with a single logit z is presented as two classes with logits (-z/2, z/2): softmax then gives
         exactly sigmoid(z), and both directions have a gradient.
         """
-        mean, std = self._statistics
+        mean, std = (values.to(pixels.device) for values in self._statistics)
         return two_sided(class_scores(self.network((pixels - mean) / std)))
 
     def probabilities(self, pixels: torch.Tensor) -> torch.Tensor:

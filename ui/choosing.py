@@ -10,7 +10,7 @@ from html import escape
 import gradio as gr
 from PIL import Image
 
-from model_zoo.errors import UploadError
+from model_zoo.errors import AppError, UploadError
 from techniques.base import Sample
 from techniques.base.pictures import ReadPicture, read_picture
 from ui.events import LIGHT
@@ -78,10 +78,12 @@ def wire_choosing(header: Header, sessions: Sessions) -> list:
 
     def pick(session_id: str, event: gr.EventData) -> list:
         session = sessions.find(session_id)
-        entry = sample(str(event._data.get("name")))
-        if session is None or entry is None:
+        if session is None:
             raise gr.Error(GONE, print_exception=False)
-        session.picture = read_sample(entry)
+        try:
+            session.picture = read_sample(sample(str(event._data.get("name"))))
+        except AppError as error:
+            raise gr.Error(escape(str(error)), print_exception=False) from error
         return shown(session)
 
     def sketch(session_id: str, event: gr.EventData) -> list:

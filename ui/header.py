@@ -74,13 +74,11 @@ def build_header(default_model: str) -> Header:
         with gr.Column(scale=4, min_width=280, elem_classes="lp-card"):
             gr.HTML("<h3>Model</h3>")
             model = gr.Dropdown(
-                [(f"{entry.title} · {entry.key}", entry.key) for entry in model_zoo.keys()],
+                [(f"{entry.title} ({entry.key})", entry.key) for entry in model_zoo.keys()],
                 value=default_model,
                 allow_custom_value=True,
-                show_label=False,
-                container=False,
+                label="Choose one, or type timm/<name> or torchvision/<name>",
                 elem_id="model",
-                info="Choose one, or type timm/<name> or torchvision/<name>",
             )
             model_status = gr.HTML(elem_id="model-status")
             stop_loading = gr.Button("Stop", size="sm", visible=False, elem_id="stop-loading")

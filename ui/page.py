@@ -34,14 +34,14 @@ def build(settings: Settings) -> gr.Blocks:
         header = build_header(settings.model)
         tabs: list[TechniqueTab] = []
         groups: dict[str, gr.Tabs] = {}
-        with gr.Tabs(elem_id="families") as families:
+        with gr.Tabs(elem_id="families", overflow_behavior="wrap") as families:
             for family, meaning in FAMILIES.items():
                 members = [technique for technique in techniques if technique.family == family]
                 if not members:
                     continue
                 with gr.Tab(family, id=family, elem_id=_slug("family", family)):
                     gr.HTML(f"<p class='lp-family'>{escape(meaning)}</p>")
-                    with gr.Tabs(elem_id=_slug("techniques", family)) as groups[family]:
+                    with gr.Tabs(elem_id=_slug("techniques", family), overflow_behavior="wrap") as groups[family]:
                         tabs.extend(build_tab(technique, header, sessions, settings, choices) for technique in members)
         build_api(header, tabs, settings)
         wire(demo, Page(header, tuple(tabs), families, groups, sessions, settings))

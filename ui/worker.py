@@ -10,20 +10,26 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import queue
 import secrets
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
+
+import gradio as gr
 
 import model_zoo
 from model_zoo.deferred import torch
 from model_zoo.errors import AppError, Cancelled
+from model_zoo.sources import CACHE
 from techniques import find
 from techniques.base import Run, Sample, Samples, execute
 
 HEARTBEAT = 0.25  # seconds between two yields at the most; Stop takes effect at a yield
+START_SECONDS = 5  # what a forked process may take before its run's own clock starts
 log = logging.getLogger("loupe")
 
 
@@ -78,9 +84,7 @@ def in_worker(function: Callable[[Run], Any], seconds: float) -> Iterator[Event]
         except AppError as error:
             events.put(Failed(str(error)))
         except BaseException:  # whatever happens in here, the page must hear of it
-            code = secrets.token_hex(3)
-            log.exception("internal error %s", code)
-            events.put(Failed(f"Internal error {code}: this is a mistake of ours, and it has been logged. Nothing of yours is lost."))
+            events.put(_internal_error())
 
     threading.Thread(target=work, daemon=True).start()
     last: Event = Progress(0.0, "")
@@ -98,8 +102,11 @@ def in_worker(function: Callable[[Run], Any], seconds: float) -> Iterator[Event]
         stop.set()
 
 
-def _seconds(_technique: str, _sample: Any, _model_key: str, _settings: dict, seconds: float) -> int:
-    return int(seconds)
+def _internal_error() -> Failed:
+    """The sentence for the exception being handled, which is logged whole under the code that the sentence names."""
+    code = secrets.token_hex(3)
+    log.exception("internal error %s", code)
+    return Failed(f"Internal error {code}: this is a mistake of ours, and it has been logged. Nothing of yours is lost.")
 
 
 def dispatch(technique: str, sample: Sample | Samples, model_key: str, settings: dict[str, Any], seconds: float) -> Iterator[Event]:
@@ -114,7 +121,34 @@ def dispatch(technique: str, sample: Sample | Samples, model_key: str, settings:
     yield from in_worker(work, seconds)
 
 
-if os.environ.get("SPACES_ZERO_GPU"):
+def _on_zero_gpu(run: Callable[..., Iterator[Event]]) -> Callable[..., Iterator[Event]]:
+    """`dispatch` on a ZeroGPU Space, where each run borrows a GPU and happens in a forked process.
+
+    The pictures go there as bytes: a tensor would be moved into shared memory for good, and a container has little
+    of it. What the platform says (no GPU free, quota used up) becomes Failed like every other fault.
+    """
     import spaces
 
-    dispatch = spaces.GPU(duration=_seconds)(dispatch)
+    os.register_at_fork(after_in_child=CACHE.renew_locks)
+
+    def borrowed_seconds(_technique: str, _sample: bytes, _model_key: str, _settings: dict, seconds: float) -> int:
+        return int(seconds) + START_SECONDS
+
+    @spaces.GPU(duration=borrowed_seconds)
+    def forked(technique: str, sample: bytes, model_key: str, settings: dict[str, Any], seconds: float) -> Iterator[Event]:
+        yield from run(technique, pickle.loads(sample), model_key, settings, seconds)
+
+    @wraps(run)
+    def dispatch(technique: str, sample: Sample | Samples, model_key: str, settings: dict[str, Any], seconds: float) -> Iterator[Event]:
+        try:
+            yield from forked(technique, pickle.dumps(sample), model_key, settings, seconds)
+        except gr.Error as error:
+            yield Failed(f"{error.title}: {str(error.message).strip().rstrip('.')}.")
+        except Exception:
+            yield _internal_error()
+
+    return dispatch
+
+
+if os.environ.get("SPACES_ZERO_GPU"):
+    dispatch = _on_zero_gpu(dispatch)

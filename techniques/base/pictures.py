@@ -28,7 +28,6 @@ LARGEST_FILE = 20 * 2**20  # bytes
 LARGEST_AREA = 25_000_000  # pixels
 LONGEST_SIDE = 12_000  # pixels
 LARGEST_ASPECT = 20
-SMALL_SIDE = 32  # pixels
 SECONDS = 8.0  # a file made to keep the decoder busy is given up after this
 BLOCK = 1024  # bytes handed to a decoder at a time; each may be a dozen passes over the whole picture
 
@@ -101,8 +100,6 @@ def _read(image: Image.Image, name: str, from_file: bool = False) -> ReadPicture
         image, changes = _to_eight_bits(image)
         image = image if turn is None else image.transpose(turn)
     image.info = {}
-    if min(image.size) < SMALL_SIDE:
-        changes += (f"very small picture ({image.width}×{image.height}): maps will be coarse",)
     return ReadPicture(image, safe_name(name), (*notes, *changes))
 
 

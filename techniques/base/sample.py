@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from model_zoo.loaded import LoadedModel
 
 
+SMALL_SIDE = 32  # pixels
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """One picture for one model.
@@ -34,7 +37,9 @@ class Sample:
 
     @classmethod
     def from_image(cls, image: Image.Image, model: LoadedModel, origin: str = "picture", notes: tuple[str, ...] = ()) -> Sample:
-        """The picture, resized and cropped as the model wants it."""
+        """The picture, resized and cropped as the model wants it; a note says when it had to be enlarged much."""
+        if min(image.size) < min(SMALL_SIDE, *model.preprocessing.size):
+            notes += (f"very small picture ({image.width}×{image.height}): maps will be coarse",)
         return cls(model.preprocessing.pixels(image), image, origin, notes)
 
     @classmethod

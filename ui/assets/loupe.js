@@ -30,10 +30,38 @@
     link.click();
   };
 
+  // Gradio patches the page in place: it may change an element's attributes and drop the children we made. Each
+  // element therefore builds its inside anew when that happens.
+  class Element extends HTMLElement {
+    static observedAttributes = ["levels", "picture", "width", "height"];
+
+    connectedCallback() {
+      this.observer = new MutationObserver(() => { if (!this.isConnected || !this.contains(this.inside)) this.schedule(); });
+      this.schedule();
+    }
+
+    disconnectedCallback() {
+      this.observer?.disconnect();
+    }
+
+    attributeChangedCallback() {
+      if (this.observer) this.schedule();
+    }
+
+    schedule() {
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => {
+        if (!this.isConnected) return;
+        this.observer.disconnect();
+        this.inside = this.build();
+        this.observer.observe(this, { childList: true });
+      }, 0);
+    }
+  }
+
   // A heat map over its picture: opacity, colours and the value under the pointer, all without asking the server.
-  class HeatMap extends HTMLElement {
-    async connectedCallback() {
-      if (this.canvas) return;
+  class HeatMap extends Element {
+    build() {
       const width = +this.getAttribute("width");
       const height = +this.getAttribute("height");
       this.signed = this.hasAttribute("signed");
@@ -60,8 +88,15 @@
       button.onclick = () => download(this.canvas, this.getAttribute("name") || "map", Math.max(1, Math.round(640 / width)));
       this.canvas.onpointermove = (event) => this.read(event, width, height);
       this.canvas.onpointerleave = () => { this.querySelector("output").textContent = ""; };
+      window.removeEventListener(VIEW_CHANGED, this.redraw);
+      this.prepare(this.canvas, width, height, slider, select);
+      return this.canvas;
+    }
+
+    async prepare(canvas, width, height, slider, select) {
       const image = await loadImage(this.getAttribute("picture"));
-      const context = this.canvas.getContext("2d", { willReadFrequently: true });
+      if (canvas !== this.canvas) return; // built anew meanwhile
+      const context = canvas.getContext("2d", { willReadFrequently: true });
       if (image) context.drawImage(image, 0, 0, width, height);
       this.base = context.getImageData(0, 0, width, height);
       this.opaque = !image; // nothing lies below
@@ -71,7 +106,8 @@
     }
 
     disconnectedCallback() {
-      if (this.redraw) window.removeEventListener(VIEW_CHANGED, this.redraw);
+      super.disconnectedCallback();
+      window.removeEventListener(VIEW_CHANGED, this.redraw);
     }
 
     draw(context, slider, select) {
@@ -115,14 +151,15 @@
   const format = (value) => (value === 0 ? "0" : Math.abs(value) >= 1e-3 && Math.abs(value) < 1e4 ? Number(value.toPrecision(3)).toString() : value.toExponential(1));
 
   // Several views in one place, one shown at a time; children carry data-name.
-  class Switch extends HTMLElement {
-    connectedCallback() {
-      if (this.querySelector(".lp-pills")) return;
+  class Switch extends Element {
+    build() {
+      this.querySelector(":scope > .lp-pills")?.remove();
       const views = [...this.children];
       const pills = document.createElement("div");
       pills.className = "lp-pills";
       pills.setAttribute("role", "tablist");
       const show = (index) => {
+        this.index = index;
         views.forEach((child, i) => { child.hidden = i !== index; });
         [...pills.children].forEach((pill, i) => pill.setAttribute("aria-selected", i === index));
       };
@@ -135,15 +172,15 @@
         pills.append(pill);
       });
       this.prepend(pills);
-      show(0);
+      show(Math.min(this.index || 0, views.length - 1));
+      return pills;
     }
   }
 
   // Paint with the mouse or a finger: digits in white on black, or an area of a picture. Tells of each finished
   // stroke with a "painted" event whose detail is a PNG of the painting alone.
-  class Paint extends HTMLElement {
-    async connectedCallback() {
-      if (this.canvas) return;
+  class Paint extends Element {
+    build() {
       this.width = +this.getAttribute("width") || 280;
       this.height = +this.getAttribute("height") || 280;
       this.ink = this.getAttribute("mode") === "ink";
@@ -163,6 +200,7 @@
       this.canvas.onpointerdown = (event) => { this.canvas.setPointerCapture(event.pointerId); this.stroke = true; this.mark(event, true); };
       this.canvas.onpointermove = (event) => { if (this.stroke) this.mark(event, false); };
       this.canvas.onpointerup = this.canvas.onpointercancel = () => { if (this.stroke) { this.stroke = false; this.tell(); } };
+      return this.canvas;
     }
 
     mark(event, first) {
