@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from model_zoo.apart import apart
 from model_zoo.deferred import torch
 from model_zoo.errors import IncompatibleModel, ModelLoadError, ParameterError
 from model_zoo.layers import Layer, inspect
@@ -185,7 +186,7 @@ def wrap(
         labels=labels,
         preprocessing=preprocessing,
         layers=layers,
-        default_layer=_default_layer(network, layers, probe, count),
+        default_layer=apart(lambda: _default_layer(network, layers, probe, count)),
         head=_head(layers, count),
         notes=notes,
     )

@@ -99,9 +99,9 @@ RECIPES = {
     "imagenette": Recipe(
         model=IMAGENETTE,
         phases=(
-            Phase(epochs=32, size=96, output_stride=32),
-            Phase(epochs=6, size=128, output_stride=32),
-            Phase(epochs=4, size=128, output_stride=16),
+            Phase(epochs=30, size=96, output_stride=32),
+            Phase(epochs=8, size=128, output_stride=32),
+            Phase(epochs=5, size=128, output_stride=16),
         ),
         batch=64,
         learning_rate=0.08,

@@ -32,6 +32,8 @@ def lay_out(folder: Path, hardware: str) -> None:
     """Write the Space into `folder`, which is made; AppError when there is something in it already."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise AppError(f"{folder} is not an empty folder. Expected one that is empty or does not exist yet; choose another or remove it.")
+    if any(folder.resolve().is_relative_to(ROOT / name) for name in APP):
+        raise AppError(f"{folder} lies inside the app's own code. Choose a folder outside of {', '.join(APP[1:])}.")
     folder.mkdir(parents=True, exist_ok=True)
     for name in APP:
         if (ROOT / name).is_dir():

@@ -65,12 +65,6 @@ def build_header(default_model: str) -> Header:
                 placeholder="Drop a picture here\nor click to choose one",
             )
             origin = gr.HTML(elem_id="origin")
-            with gr.Column(visible=False, elem_id="sketch-box") as sketch_box:
-                sketch = gr.HTML(
-                    "<p class='lp-hint'>Draw a digit with the mouse or a finger.</p><loupe-paint mode='ink' width='280' height='280'></loupe-paint>",
-                    elem_id="sketch",
-                    js_on_load=FORWARD_STROKES,
-                )
         with gr.Column(scale=4, min_width=280, elem_classes="lp-card"):
             gr.HTML("<h3>Model</h3>")
             model = gr.Dropdown(
@@ -98,6 +92,10 @@ def build_header(default_model: str) -> Header:
         with gr.Column(scale=4, min_width=280, elem_classes="lp-card"):
             gr.HTML("<h3>What the model says</h3>")
             top_five = gr.HTML("<p class='lp-hint'>Starting PyTorch …</p>", elem_id="top-five", js_on_load=FORWARD_CLICKS)
+            with gr.Column(visible=False, elem_id="sketch-box") as sketch_box:
+                gr.HTML("<h3>Draw a digit</h3>")
+                pad = "<loupe-paint mode='ink' width='280' height='280'></loupe-paint>"
+                sketch = gr.HTML(pad, elem_id="sketch", js_on_load=FORWARD_STROKES)
     samples = gr.HTML(sample_strip(3), elem_id="samples", js_on_load=FORWARD_CLICKS)
     return Header(session, picture, origin, samples, sketch_box, sketch, model, model_status, stop_loading, target, layer, seed, top_five)
 

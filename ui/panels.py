@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import secrets
 from functools import singledispatch
 from html import escape
 
@@ -32,7 +33,7 @@ def caption(result: Result) -> str:
 
 def destinations(choices: list[tuple[str, str]], panel_name: str) -> str:
     """A list of techniques under a picture; picking one sends the picture there."""
-    options = "".join(f"<option value='{escape(name)}'>{escape(title)}</option>" for name, title in choices)
+    options = "".join(f"<option value='{escape(name)}'>{escape(title)}</option>" for title, name in choices)
     return f"<select class='lp-send' data-panel='{escape(panel_name)}' aria-label='Send this picture to'><option value=''>Send to …</option>{options}</select>"
 
 
@@ -81,7 +82,7 @@ def _(result: Gallery, sample) -> str:
 def _(result: Browser, sample) -> str:
     cells = list(result.leaves())
     views = "".join(f"<div data-name='{escape(' · '.join(path))}'>{body(cell, sample)}{caption(cell)}</div>" for path, cell in cells)
-    return f"<loupe-switch>{views}</loupe-switch>"
+    return f"<loupe-switch stamp='{secrets.token_hex(4)}'>{views}</loupe-switch>"  # patched in place, it must know that its views are new
 
 
 @body.register(Predictions)

@@ -94,7 +94,7 @@ def _shared(technique: Technique, target: str, layer: str, seed: float | None, s
 
 
 def _buttons(running: bool, answered: bool = False) -> list:
-    return [gr.Button(interactive=not running), gr.Button(interactive=running), gr.DownloadButton(visible=True) if answered else gr.skip()]
+    return [gr.Button(interactive=not running), gr.Button(interactive=running), gr.Button(visible=True) if answered else gr.skip()]
 
 
 def _progress(event: Progress) -> str:

@@ -38,7 +38,7 @@ class TechniqueTab:
     run: gr.Button
     stop: gr.Button
     status: gr.HTML
-    download: gr.DownloadButton
+    download: gr.Button
     panels: dict[str, gr.HTML]
     axes: dict[str, Axes]
     handler: Callable
@@ -66,12 +66,15 @@ def build_tab(technique: Technique, header: Header, sessions: Sessions, settings
                     run = gr.Button("Run", variant="primary", elem_id=f"{name}-run", min_width=90)
                     stop = gr.Button("Stop", elem_id=f"{name}-stop", min_width=90, interactive=False)
                 status = gr.HTML(elem_id=f"{name}-status", elem_classes="lp-status")
-                download = gr.DownloadButton("Download pictures and numbers", visible=False, size="sm", elem_id=f"{name}-download")
+                download = gr.Button("Download pictures and numbers", visible=False, size="sm", elem_id=f"{name}-download")
+                file = gr.DownloadButton(visible="hidden", elem_id=f"{name}-file")
                 gr.HTML(_small_print(technique))
             with gr.Column(scale=1, min_width=300):
                 panels, axes = _panel_places(technique)
     handler = run_handler(technique, [param.name for param in settable], sessions, settings, list(panels), list(axes), choices)
-    download.click(save_handler(technique, sessions), header.session, download, **LIGHT)
+    saved = download.click(save_handler(technique, sessions), header.session, file, **LIGHT)
+    # gradio's own button hands out the file of the press before: it is pressed here once its file is there
+    saved.success(None, js=f"() => requestAnimationFrame(() => document.getElementById('{name}-file').click())", **LIGHT)
     for panel, controls_of_panel in axes.items():
         wire_axes(technique.name, panel, controls_of_panel, panels[panel], header.session, sessions)
     return TechniqueTab(technique, notice, controls, paint, tray, run, stop, status, download, panels, axes, handler)

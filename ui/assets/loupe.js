@@ -33,7 +33,7 @@
   // Gradio patches the page in place: it may change an element's attributes and drop the children we made. Each
   // element therefore builds its inside anew when that happens.
   class Element extends HTMLElement {
-    static observedAttributes = ["levels", "picture", "width", "height"];
+    static observedAttributes = ["levels", "low", "high", "picture", "width", "height", "stamp"];
 
     connectedCallback() {
       this.observer = new MutationObserver(() => { if (!this.isConnected || !this.contains(this.inside)) this.schedule(); });
@@ -150,30 +150,47 @@
 
   const format = (value) => (value === 0 ? "0" : Math.abs(value) >= 1e-3 && Math.abs(value) < 1e4 ? Number(value.toPrecision(3)).toString() : value.toExponential(1));
 
-  // Several views in one place, one shown at a time; children carry data-name.
-  class Switch extends Element {
+  // Several views in one place, one shown at a time; children carry data-name. The pills live in the shadow tree and
+  // a view is shown by giving it the slot, so that the children stay as Gradio made them.
+  class Switch extends HTMLElement {
+    connectedCallback() {
+      if (!this.shadowRoot) {
+        this.attachShadow({ mode: "open", slotAssignment: "manual" }).innerHTML = `
+          <style>
+            .lp-pills { display: flex; flex-wrap: wrap; gap: 6px; margin-bottom: 12px; }
+            button { font: inherit; font-size: 12.5px; color: inherit; background: none; border: 1px solid var(--lp-line); border-radius: 8px; padding: 4px 9px; cursor: pointer; }
+            button:hover { border-color: var(--loupe-accent); }
+            button[aria-selected="true"] { background: var(--body-text-color); color: var(--body-background-fill); border-color: var(--body-text-color); }
+          </style>
+          <div class="lp-pills" role="tablist"></div><slot></slot>`;
+      }
+      this.observer = new MutationObserver(() => this.build());
+      this.observer.observe(this, { childList: true, subtree: true, attributes: true, attributeFilter: ["data-name"] });
+      this.build();
+    }
+
+    disconnectedCallback() {
+      this.observer.disconnect();
+    }
+
     build() {
-      this.querySelector(":scope > .lp-pills")?.remove();
       const views = [...this.children];
-      const pills = document.createElement("div");
-      pills.className = "lp-pills";
-      pills.setAttribute("role", "tablist");
-      const show = (index) => {
-        this.index = index;
-        views.forEach((child, i) => { child.hidden = i !== index; });
-        [...pills.children].forEach((pill, i) => pill.setAttribute("aria-selected", i === index));
-      };
-      views.forEach((child, index) => {
-        const pill = document.createElement("button");
-        pill.type = "button";
-        pill.setAttribute("role", "tab");
-        pill.textContent = child.dataset.name;
-        pill.onclick = () => show(index);
-        pills.append(pill);
-      });
-      this.prepend(pills);
-      show(Math.min(this.index || 0, views.length - 1));
-      return pills;
+      const pills = this.shadowRoot.querySelector(".lp-pills");
+      const names = views.map((child) => child.dataset.name || "");
+      if (names.join("|") !== this.names) {
+        this.names = names.join("|");
+        this.index = 0;
+        pills.replaceChildren(...names.map((name, index) => {
+          const pill = document.createElement("button");
+          pill.type = "button";
+          pill.setAttribute("role", "tab");
+          pill.textContent = name;
+          pill.onclick = () => { this.index = index; this.build(); };
+          return pill;
+        }));
+      }
+      [...pills.children].forEach((pill, index) => pill.setAttribute("aria-selected", index === this.index));
+      this.shadowRoot.querySelector("slot").assign(...views.slice(this.index, this.index + 1));
     }
   }
 
