@@ -7,10 +7,10 @@ import pkgutil
 from typing import Any
 
 from model_zoo.errors import ParameterError
-from techniques.base import TECHNIQUES, LoadedModel, Run, Sample, Samples, Technique, execute
+from techniques.base import TECHNIQUES, LoadedModel, Run, Sample, Samples, Technique, __version__, execute
 from techniques.base.pictures import PictureSource, read_picture
 
-__version__ = "0.1.0"
+__all__ = ["__version__", "catalogue", "find", "run"]
 
 
 def catalogue() -> dict[str, Technique]:

@@ -128,8 +128,8 @@ def test_the_note_tells_the_result_in_one_sentence():
     before, after, noise = answer.predictions.probabilities
     assert after[0] > 0.5 > before[0]
     assert answer.note.text == (
-        f"“on” {100 * before[1]:.0f} % became “off” {100 * after[0]:.0f} % by moving each pixel at most 64/255; "
-        f"white noise of the same size leaves “on” at {100 * noise[1]:.0f} %."
+        f"“on” {100 * before[1]:.1f} % became “off” {100 * after[0]:.1f} % by moving each pixel at most 64/255; "
+        f"white noise of the same size leaves “on” at {100 * noise[1]:.1f} %."
     )
     assert answer.adversarial.label == "FGSM, epsilon 64/255, of grey"
 

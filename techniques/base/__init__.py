@@ -24,6 +24,8 @@ from techniques.base.run import Run
 from techniques.base.sample import Sample, Samples
 from techniques.base.stack import Stack
 
+__version__ = "0.1.0"
+
 __all__ = [
     "FAMILIES", "TECHNIQUES",
     "Animation", "Browser", "Curve", "Gallery", "Heatmap", "Histogram", "Note", "Picture", "Predictions", "Scatter", "Stack", "Table",

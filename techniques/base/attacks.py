@@ -11,6 +11,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from model_zoo.deferred import torch
 from model_zoo.loaded import LoadedModel
+from techniques.base.drawing.svg import percent
 from techniques.base.parameters import Help
 from techniques.base.results import Note, Picture, Predictions, Table
 from techniques.base.sample import Sample
@@ -203,10 +204,10 @@ class Attack:
     def _turned(self, start: int, probabilities: torch.Tensor, changed: str, kept: str) -> str:
         """What became of the class `start`, with one of two verbs."""
         end = int(probabilities.argmax())
-        return f"{kept} {_percent(probabilities[end])}" if end == start else f"{changed} {self._named(end, probabilities)}"
+        return f"{kept} {percent(float(probabilities[end]))}" if end == start else f"{changed} {self._named(end, probabilities)}"
 
     def _named(self, index: int, probabilities: torch.Tensor) -> str:
-        return f"“{self.model.label(index)}” {_percent(probabilities[index])}"
+        return f"“{self.model.label(index)}” {percent(float(probabilities[index]))}"
 
 
 _COLUMNS = (
@@ -225,8 +226,3 @@ def _sizes(change: torch.Tensor) -> tuple[int | float, ...]:
         255 * float(values.abs().max()),
         255 * float(values.square().mean().sqrt()),
     )
-
-
-def _percent(probability: torch.Tensor) -> str:
-    share = 100 * float(probability)
-    return "over 99 %" if share > 99.5 else "under 1 %" if share < 0.5 else f"{share:.0f} %"

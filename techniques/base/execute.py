@@ -29,8 +29,9 @@ def check_parameters(technique: Technique, model: LoadedModel, params: Mapping[s
 def execute(technique: Technique, sample: Sample | Samples, model: LoadedModel, params: Mapping[str, Any] | None = None, run: Run | None = None) -> Any:
     """Run a technique: check its settings, ask whether the model fits, hold the model's lock, check the answer.
 
-    Returns the technique's answer with numpy arrays on the CPU. Raises ParameterError, IncompatibleModel,
-    Cancelled, OutOfTime, or AppError when numbers that are not finite come out.
+    Returns the technique's answer with numpy arrays on the CPU; they share no memory with the sample. Whatever the
+    caller's mode, gradients can be taken inside. Raises ParameterError, IncompatibleModel, Cancelled, OutOfTime, or
+    AppError when numbers that are not finite come out.
     """
     if technique.many != isinstance(sample, Samples):
         raise ParameterError(f"{technique.title} works on {'a set of pictures' if technique.many else 'one picture'}.")
@@ -39,7 +40,7 @@ def execute(technique: Technique, sample: Sample | Samples, model: LoadedModel, 
     if reason:
         raise IncompatibleModel(f"{technique.title} does not work on {model.title}: {reason}")
     run = run or Run()
-    with model.lock, torch.random.fork_rng(devices=[]):
+    with model.lock, torch.random.fork_rng(devices=[]), torch.inference_mode(False):
         run.check()
         answer = to_numpy(technique.function(_on_device(sample, model), model, run, **settings))
     _check_answer(technique, answer)
@@ -47,9 +48,10 @@ def execute(technique: Technique, sample: Sample | Samples, model: LoadedModel, 
 
 
 def _on_device(sample: Sample | Samples, model: LoadedModel) -> Sample | Samples:
+    """A copy where the model is: panels may hold the pixels themselves, and a caller may write into a panel."""
     if isinstance(sample, Samples):
         return Samples(tuple(_on_device(item, model) for item in sample))
-    return replace(sample, pixels=sample.pixels.to(model.device))
+    return replace(sample, pixels=sample.pixels.to(model.device, copy=True))
 
 
 def _check_answer(technique: Technique, answer: Any) -> None:

@@ -171,7 +171,7 @@ def _npz(answer: Any) -> bytes:
 
 
 def _versions() -> dict[str, str | None]:
-    from techniques import __version__
+    from techniques.base import __version__
 
     found: dict[str, str | None] = {"loupe": __version__, "python": platform.python_version()}
     for package in PACKAGES:

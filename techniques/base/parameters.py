@@ -78,12 +78,15 @@ class Param:
             "mask": "a two-dimensional mask",
         }[self.kind]
 
-    def check(self, value: Any, model: LoadedModel) -> Any:
-        """The value as the technique wants it; ParameterError says what was received and what is expected."""
+    def check(self, value: Any, model: LoadedModel | None) -> Any:
+        """The value as the technique wants it; ParameterError says what was received and what is expected.
+
+        Only a class and a layer are looked up in the `model`.
+        """
         if self.kind == "target":
-            return None if value in (None, "") else model.find_label(value)
+            return None if self._left_out(value) else model.find_label(value)
         if self.kind == "layer":
-            return None if value in (None, "") else model.layer(str(value)).name
+            return None if self._left_out(value) else model.layer(str(value)).name
         if self.kind == "mask":
             return self._mask(value)
         if self.kind == "flag":
@@ -91,7 +94,7 @@ class Param:
                 raise self._error(value)
             return bool(value)
         if self.kind == "choice":
-            if value not in self.choices:
+            if not isinstance(value, str) or value not in self.choices:
                 raise self._error(value)
             return value
         return self._number(value)
@@ -101,6 +104,10 @@ class Param:
         if self.range:
             return self.range.high + max(1, self.range.step)
         return {"choice": "no such choice", "flag": "maybe", "target": "no such class", "layer": "no.such.layer", "mask": np.zeros(3)}[self.kind]
+
+    @staticmethod
+    def _left_out(value: Any) -> bool:
+        return value is None or (isinstance(value, str) and not value.strip())
 
     def _number(self, value: Any) -> float | int:
         if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)) or not math.isfinite(value):
@@ -116,7 +123,10 @@ class Param:
     def _mask(self, value: Any) -> np.ndarray | None:
         if value is None:
             return None
-        mask = np.asarray(value)
+        try:
+            mask = np.asarray(value)
+        except ValueError as error:  # rows of different length
+            raise self._error(value) from error
         if mask.ndim != 2 or not mask.size or mask.dtype.kind not in "biuf":
             raise self._error(f"an array of shape {mask.shape}")
         return mask > 0
@@ -128,8 +138,8 @@ class Param:
 def read_parameter(parameter: Parameter, annotation: Any, where: str) -> Param:
     """The Param that a keyword-only argument declares.
 
-    Raises TypeError, naming the technique and the argument, when default, range or help are missing: a
-    contributor's mistake is found at import.
+    Raises TypeError, naming the technique and the argument, when default, range or help are missing or do not fit
+    each other: a contributor's mistake is found at import.
     """
     where = f"{where}, parameter “{parameter.name}”"
     if parameter.default is Parameter.empty:
@@ -142,15 +152,28 @@ def read_parameter(parameter: Parameter, annotation: Any, where: str) -> Param:
         raise TypeError(f"{where}: it has no Help sentence.")
     param = Param(parameter.name, "flag", parameter.default, help_text, limits)
     if shared:
-        return replace(param, kind=shared.kind)
-    if get_origin(base) is Literal:
-        return replace(param, kind="choice", choices=get_args(base))
-    if base is bool:
-        return param
-    if base not in (int, float):
-        raise TypeError(f"{where}: its type {base} is none of int, float, bool, Literal, TargetClass, LayerName, Seed, Mask.")
-    if limits is None:
-        raise TypeError(f"{where}: a number needs a Range.")
-    if not limits.low <= parameter.default <= limits.high:
-        raise TypeError(f"{where}: the default {parameter.default} is outside {limits}.")
-    return replace(param, kind="integer" if base is int else "number")
+        param = replace(param, kind=shared.kind)
+    elif get_origin(base) is Literal:
+        param = replace(param, kind="choice", choices=get_args(base))
+    elif base in (int, float):
+        param = replace(param, kind="integer" if base is int else "number")
+        if limits is None:
+            raise TypeError(f"{where}: a number needs a Range.")
+    elif base is not bool:
+        raise TypeError(f"{where}: its type {base} is none of int, float, bool, Literal of texts, TargetClass, LayerName, Seed, Mask.")
+    _check_default(param, where)
+    return param
+
+
+def _check_default(param: Param, where: str) -> None:
+    """A default must be a value that may be given; the class, layer and area that a model or a picture decides on are None."""
+    if not all(isinstance(choice, str) for choice in param.choices):
+        raise TypeError(f"{where}: its choices {param.choices} must be texts.")
+    if param.kind in ("target", "layer", "mask"):
+        if param.default is not None:
+            raise TypeError(f"{where}: the default {param.default!r} does not fit every model. Expected None.")
+        return
+    try:
+        param.check(param.default, model=None)
+    except ParameterError:
+        raise TypeError(f"{where}: the default {param.default!r} is not allowed. Expected {param.expected}.") from None

@@ -6,14 +6,13 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
+from model_zoo.loaded import LoadedModel
 from techniques.base.parameters import Param, read_parameter
 from techniques.base.results import KINDS, Result
+from techniques.base.run import Run
 from techniques.base.sample import Sample, Samples
-
-if TYPE_CHECKING:
-    from model_zoo.loaded import LoadedModel
 
 FAMILIES = {
     "Where it looks": "Which pixels carry the decision.",
@@ -66,8 +65,8 @@ def technique(
 ) -> Callable[[Callable], Callable]:
     """Register a function `(sample, model, run, *, settings...)` as the technique named after its module.
 
-    A name that is taken, an unknown family, a setting without default, range or help, and an answer of an
-    unknown kind raise TypeError or ValueError at import, with a sentence that names the culprit.
+    A name that is taken, an unknown family, other arguments than these, a setting without default, range or help, and
+    an answer of an unknown kind raise TypeError or ValueError at import, with a sentence that names the culprit.
     """
 
     def register(function: Callable) -> Callable:
@@ -83,10 +82,12 @@ def technique(
         hints = get_type_hints(function, include_extras=True)
         if hasattr(hints.get("return"), "_fields"):
             hints["return"]._repr_html_ = Result._repr_html_  # a NamedTuple cannot inherit it
-        first, *others = inspect.signature(function).parameters.values()
-        if hints.get(first.name) not in (Sample, Samples):
-            raise TypeError(f"{where}: its first argument must be a Sample or Samples.")
-        params = tuple(read_parameter(p, hints[p.name], where) for p in others if p.kind is p.KEYWORD_ONLY)
+        arguments = inspect.signature(function).parameters.values()
+        settings = [argument for argument in arguments if argument.kind is argument.KEYWORD_ONLY]
+        takes = [hints.get(argument.name) for argument in arguments if argument not in settings]
+        if takes not in ([Sample, LoadedModel, Run], [Samples, LoadedModel, Run]):
+            raise TypeError(f"{where}: its arguments must be a Sample or Samples, a LoadedModel, a Run, and its settings after a *.")
+        params = tuple(read_parameter(setting, hints.get(setting.name), where) for setting in settings)
         TECHNIQUES[name] = Technique(
             name=name,
             title=title,
@@ -97,7 +98,7 @@ def technique(
             function=function,
             params=params,
             results=_panel_types(hints.get("return"), where),
-            many=hints[first.name] is Samples,
+            many=takes[0] is Samples,
             why_not=why_not,
             order=order,
         )

@@ -50,7 +50,7 @@ class Heatmap(Result):
 class Picture(Result):
     """A picture `[C, H, W]`, C of 1 or 3. In `[0, 1]`, or around zero when `signed` (a perturbation).
 
-    `sample` marks a picture that may be sent to other techniques; `label` says where it came from.
+    `label` says where it came from when it is sent on. A signed picture is not sent.
     """
 
     values: Array
