@@ -1,7 +1,7 @@
 """Where classifiers come from: `model = model_zoo.load("bundled/imagenette")`."""
 
 from model_zoo.choices import CHOICES, Choice
-from model_zoo.loaded import LoadedModel
+from model_zoo.loaded import LoadedModel, wrap
 from model_zoo.sources import load, needs_download
 
 
@@ -10,4 +10,4 @@ def keys() -> tuple[Choice, ...]:
     return CHOICES
 
 
-__all__ = ["Choice", "LoadedModel", "keys", "load", "needs_download"]
+__all__ = ["Choice", "LoadedModel", "keys", "load", "needs_download", "wrap"]
