@@ -100,7 +100,7 @@ RECIPES = {
         model=IMAGENETTE,
         phases=(
             Phase(epochs=30, size=96, output_stride=32),
-            Phase(epochs=8, size=128, output_stride=32),
+            Phase(epochs=5, size=128, output_stride=32),
             Phase(epochs=5, size=128, output_stride=16),
         ),
         batch=64,
