@@ -13,7 +13,7 @@ from pathlib import Path
 from model_zoo.bundled import BUNDLED
 from model_zoo.cache import ModelCache
 from model_zoo.choices import CHOICES
-from model_zoo.deferred import timm, torch
+from model_zoo.deferred import timm, torch, warm_up
 from model_zoo.downloads import HubWeights, UrlWeights, Watcher, Weights, fetch
 from model_zoo.errors import ModelLoadError
 from model_zoo.labels import imagenet_labels, unique
@@ -55,6 +55,7 @@ def load(key: str, run: Watcher | None = None) -> LoadedModel:
     or when its weights cannot be had or read.
     """
     run = run or Alone()
+    warm_up()
     source = find(key)
     return CACHE.get(source.key, lambda: _load(source, run), run.check)
 

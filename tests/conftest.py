@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from model_zoo.loaded import LoadedModel
+from tests.page_server import server  # noqa: F401  (a fixture)
 from tests.tiny_models import TINY_MODELS
 
 torch.set_num_threads(1)  # tiny models: more threads cost more than they bring

@@ -16,7 +16,7 @@ def refuse_other_machines(record: str) -> None:
     """Make every look-up of another host and every connection to one fail as without a network."""
 
     def hook(event: str, arguments: tuple) -> None:
-        if event == "socket.getaddrinfo":
+        if event in ("socket.getaddrinfo", "socket.gethostbyname"):
             host = arguments[0]
         elif event in ("socket.connect", "socket.sendto") and isinstance(arguments[1], tuple):
             host = arguments[1][0]

@@ -157,7 +157,9 @@ def test_a_forked_process_does_not_wait_for_locks_that_were_held():
     cache = ModelCache(limit=10**9)
     cache.get("model", cnn, lambda: None)
     lock = cache.find("model").lock
-    threading.Thread(target=lock.acquire).start()
+    holder = threading.Thread(target=lock.acquire)
+    holder.start()
+    holder.join()  # it ends without letting go
     cache.renew_locks()
     assert not lock.acquire(timeout=0.01) and cache.find("model").lock.acquire(timeout=0.01)
 

@@ -13,44 +13,86 @@ import numpy as np
 
 import model_zoo
 from model_zoo.errors import AppError
-from techniques.base import Sample, Samples, Technique
+from techniques import catalogue
+from techniques.base import Param, Sample, Samples, Technique
 from techniques.base.export import write_bundle
-from techniques.base.pictures import ReadPicture, read_picture
+from techniques.base.pictures import ReadPicture
 from ui.files import new_folder, prune
-from ui.header import Header
 from ui.settings import Settings
-from ui.technique_tab import TechniqueTab
-from ui.upload import PictureInput, Upload
+from ui.upload import PictureInput, PicturesInput, Upload
 from ui.worker import Done, Failed, dispatch
 
 AT_ONCE = 2  # a caller who hangs up leaves a thread behind until its deadline; there are never more than so many
 _places = threading.BoundedSemaphore(AT_ONCE)
 
 
-def build_api(header: Header, tabs: list[TechniqueTab], settings: Settings) -> None:
-    """One public endpoint per technique, with the components of the page as its typed inputs."""
+class Setting(gr.JSON):
+    """One setting as a parameter of an endpoint: typed by its declaration; `execute` checks what is given."""
+
+    is_template = True
+
+    def __init__(self, schema: dict[str, Any], value: Any):
+        self._schema = schema
+        super().__init__(value=value)
+
+    def get_block_name(self) -> str:
+        return "json"
+
+    def preprocess(self, payload: Any) -> Any:
+        return payload
+
+    def postprocess(self, value: Any) -> Any:
+        return value
+
+    def api_info(self) -> dict[str, Any]:
+        return self._schema
+
+    def example_payload(self) -> Any:
+        return self.value
+
+
+def build_api(settings: Settings) -> None:
+    """One public endpoint per technique, with its declared settings as typed parameters."""
+    components: dict[Param, gr.components.Component] = {}
     with gr.Group(visible=False):
         trigger = gr.Button("API")
-        images = gr.File(file_count="multiple", label="Pictures")
-        mask = PictureInput(format="png", label="Painted area: white on black, or opaque on transparent")
+        image = PictureInput(format="png", label="Picture")
+        images = PicturesInput(file_count="multiple", label="Pictures")
+        model = Setting(_described("string", "bundled/<name>, timm/<name> or torchvision/<name>"), settings.model)
         summary = gr.JSON(label="Manifest")
         files = gr.File(file_count="multiple", label="Pictures as PNG, numbers as arrays.npz")
-    shared = {"target": header.target, "layer": header.layer, "seed": header.seed, "mask": mask}
-    for tab in tabs:
-        technique = tab.technique
-        own = dict(zip([param.name for param in technique.own_params if param.kind != "mask"], tab.controls))
-        inputs = {"images": images} if technique.many else {"image": header.picture}
-        inputs |= {"model": header.model}
-        inputs |= {param.name: shared[param.kind] if param.kind in shared else own[param.name] for param in technique.params}
-        trigger.click(
-            _endpoint(technique, list(inputs), settings),
-            list(inputs.values()),
-            [summary, files],
-            api_name=technique.name,
-            api_description=f"{technique.title}. {technique.meaning} {technique.limits}",
-            concurrency_id="compute",
-            concurrency_limit=1,
-        )
+        for technique in catalogue().values():
+            for param in technique.params:
+                components[param] = components.get(param) or _parameter(param)
+            inputs = {"images": images} if technique.many else {"image": image}
+            inputs |= {"model": model} | {param.name: components[param] for param in technique.params}
+            trigger.click(
+                _endpoint(technique, list(inputs), settings),
+                list(inputs.values()),
+                [summary, files],
+                api_name=technique.name,
+                api_description=f"{technique.title}. {technique.meaning} {technique.limits}",
+                concurrency_id="compute",
+                concurrency_limit=1,
+            )
+
+
+def _parameter(param: Param) -> gr.components.Component:
+    """What an endpoint takes for a setting: a picture for a mask, a typed value for everything else."""
+    if param.kind == "mask":
+        return PictureInput(format="png", label="Painted area: white on black, or opaque on transparent")
+    text = f"{param.help} Expected {param.expected}."
+    if param.kind == "choice":
+        return Setting({**_described("string", text), "enum": list(param.choices)}, param.default)
+    if param.kind == "target":
+        return Setting({"anyOf": [{"type": "string"}, {"type": "integer"}], "description": text, "additional_description": text}, param.default)
+    kinds = {"number": "number", "integer": "integer", "seed": "integer", "flag": "boolean", "layer": "string"}
+    return Setting(_described(kinds[param.kind], text), param.default)
+
+
+def _described(kind: str, text: str) -> dict[str, str]:
+    """A JSON schema; Gradio's clients read the text under another name than everybody else."""
+    return {"type": kind, "description": text, "additional_description": text}
 
 
 def _endpoint(technique: Technique, names: list[str], settings: Settings) -> Callable:
@@ -67,16 +109,19 @@ def _endpoint(technique: Technique, names: list[str], settings: Settings) -> Cal
             _places.release()
 
     positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    endpoint.__signature__ = inspect.Signature([inspect.Parameter(name, positional) for name in names])
+    # only a picture has to be given: a setting that is None by default is optional by this default, others by their value
+    endpoint.__signature__ = inspect.Signature(
+        [inspect.Parameter(name, positional, default=inspect.Parameter.empty if name in ("image", "images") else None) for name in names]
+    )
     endpoint.__name__ = technique.name
     return endpoint
 
 
 def _run(technique: Technique, given: dict[str, Any], settings: Settings) -> tuple[dict, list[str]]:
     """Read the pictures, run, and write the files: (manifest, paths)."""
-    model = model_zoo.load(given.pop("model"))
+    model = model_zoo.load(str(given.pop("model")))
     if technique.many:
-        pictures = [read_picture(path) for path in given.pop("images") or []]
+        pictures = [upload.read() for upload in given.pop("images")]
         sample: Sample | Samples = Samples(tuple(_sample(picture, model) for picture in pictures))
     else:
         upload = given.pop("image")

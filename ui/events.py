@@ -1,4 +1,8 @@
-"""How events are queued. Everything that runs a model waits in one line; what only answers from memory does not."""
+"""How events are queued. Everything that runs a model waits in one line; what only answers from memory does not.
+
+An event with many outputs names one small component as `show_progress_on`: at every message of any event, Gradio's
+page copies the state of each component that some event shows progress on, and of all that lies inside of it.
+"""
 
 _SILENT = {"api_visibility": "private", "show_progress": "hidden"}
 COMPUTE = {"concurrency_id": "compute", "concurrency_limit": 1, **_SILENT}

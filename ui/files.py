@@ -12,6 +12,7 @@ import os
 import secrets
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
@@ -51,8 +52,11 @@ def new_folder(name: str) -> Path:
 
 
 def prune() -> None:
-    """Remove the oldest files beyond `KEEP`."""
+    """Remove the oldest files beyond `KEEP`, and the folders that become empty."""
     with _lock:
         files = sorted((p for p in FOLDER.rglob("*") if p.is_file()), key=lambda p: p.stat().st_mtime)
         for path in files[:-KEEP]:
             path.unlink(missing_ok=True)
+            for folder in (path.parent, path.parent.parent):
+                with suppress(OSError):  # not empty
+                    folder.rmdir()

@@ -1,9 +1,16 @@
-"""A gate in front of the server: bodies that are too large, files by foreign address, and sniffing browsers."""
+"""A gate in front of the server: bodies that are too large, files by foreign address, and sniffing browsers.
+
+Gradio takes a web address wherever a file may be given, for any component, and would fetch it from here;
+`fetch_nothing` ends that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from urllib.parse import unquote
+
+import gradio as gr
+from gradio import processing_utils
 
 MEGABYTE = 1_000_000
 JSON_MEGABYTES = 4
@@ -11,6 +18,15 @@ JSON_MEGABYTES = 4
 Scope = MutableMapping
 Receive = Callable[[], Awaitable[MutableMapping]]
 Send = Callable[[MutableMapping], Awaitable[None]]
+
+
+def fetch_nothing() -> None:
+    """Make Gradio refuse every address that a visitor gives in place of a file."""
+
+    async def refuse(_url: str, *_rest) -> None:
+        raise gr.Error("Loupe fetches no files from other addresses. Upload the picture itself.", print_exception=False)
+
+    processing_utils.async_ssrf_protected_get = refuse
 
 
 class Guard:

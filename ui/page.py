@@ -14,7 +14,7 @@ from techniques import catalogue
 from techniques.base import FAMILIES
 from techniques.base.drawing import SIGNED_MAPS, UNSIGNED_MAPS, colour_table
 from ui.api import build_api
-from ui.guard import Guard
+from ui.guard import Guard, fetch_nothing
 from ui.header import build_header
 from ui.session import Sessions
 from ui.settings import Settings
@@ -27,6 +27,7 @@ ASSETS = Path(__file__).parent / "assets"
 
 def build(settings: Settings) -> gr.Blocks:
     """The Blocks of the whole app; nothing in here imports torch."""
+    fetch_nothing()
     sessions = Sessions(settings.model)
     techniques = list(catalogue().values())
     choices = [(technique.title, technique.name) for technique in techniques]
@@ -43,7 +44,7 @@ def build(settings: Settings) -> gr.Blocks:
                     gr.HTML(f"<p class='lp-family'>{escape(meaning)}</p>")
                     with gr.Tabs(elem_id=_slug("techniques", family), overflow_behavior="wrap") as groups[family]:
                         tabs.extend(build_tab(technique, header, sessions, settings, choices) for technique in members)
-        build_api(header, tabs, settings)
+        build_api(settings)
         wire(demo, Page(header, tuple(tabs), families, groups, sessions, settings))
     demo.queue(max_size=24, api_open=False)
     return demo

@@ -9,9 +9,9 @@ from html import escape
 
 import numpy as np
 
-from techniques.base.drawing import explain, magnification, picture_image, scale_of, to_svg
+from techniques.base.drawing import animation_png, explain, magnification, picture_image, scale_of, to_svg
 from techniques.base.drawing.pictures import Scale, common_scales
-from techniques.base.results import Browser, Curve, Gallery, Heatmap, Histogram, Note, Picture, Predictions, Result, Scatter, Table
+from techniques.base.results import Animation, Browser, Curve, Gallery, Heatmap, Histogram, Note, Picture, Predictions, Result, Scatter, Table
 from techniques.base.sample import Sample, Samples, to_image
 from ui.files import png_bytes
 
@@ -83,6 +83,11 @@ def _(result: Browser, sample) -> str:
     cells = list(result.leaves())
     views = "".join(f"<div data-name='{escape(' · '.join(path))}'>{body(cell, sample)}{caption(cell)}</div>" for path, cell in cells)
     return f"<loupe-switch stamp='{secrets.token_hex(4)}'>{views}</loupe-switch>"  # patched in place, it must know that its views are new
+
+
+@body.register
+def _(result: Animation, sample) -> str:
+    return f"<figure><img src='{data_url(animation_png(result))}' alt='{escape(result.caption or 'animation')}'></figure>"
 
 
 @body.register(Predictions)

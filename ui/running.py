@@ -20,7 +20,9 @@ from ui.files import new_folder, prune
 from ui.panels import destinations, panel
 from ui.session import Answered, Session, Sessions
 from ui.settings import Settings
-from ui.worker import Done, Failed, Progress, dispatch
+from ui.worker import Done, Failed, Progress, Stopped, dispatch, until
+
+STOPPED = "<p class='lp-hint'>Stopped. What is shown is as far as it came.</p>"
 
 
 def run_handler(
@@ -44,6 +46,7 @@ def run_handler(
         if not technique.many and session.picture is None:
             yield failed("There is no picture yet. Choose a sample or upload one at the top of the page.")
             return
+        stop = session.begin(technique.name)
         given = dict(zip(own, values)) | _shared(technique, target, layer, seed, session)
         yield [_progress(Progress(0.0, "Starting")), *_buttons(running=True), *untouched]
         try:
@@ -52,11 +55,14 @@ def run_handler(
         except AppError as error:
             yield failed(str(error))
             return
-        for event in dispatch(technique.name, sample, session.model_key, given, settings.seconds):
+        events = dispatch(technique.name, sample, session.model_key, given, settings.seconds)
+        for event in until(stop, events):
             if isinstance(event, Progress):
                 yield [_progress(event), *_buttons(running=True), *untouched]
             elif isinstance(event, Failed):
                 yield failed(event.text)
+            elif isinstance(event, Stopped):
+                yield [STOPPED, *_buttons(running=False), *untouched]
             else:
                 answered = Answered(event.value, sample, model, given)
                 filled = _fill(answered, titles, browsers, choices)

@@ -48,6 +48,16 @@ class Session:
     pictures: list[ReadPicture | Sample] = field(default_factory=list)
     masks: dict[str, np.ndarray] = field(default_factory=dict)
     answers: dict[str, Answered] = field(default_factory=dict)
+    stops: dict[str, threading.Event] = field(default_factory=dict)
+
+    def begin(self, work: str) -> threading.Event:
+        """The flag by which `stop` ends the work of this name that begins now."""
+        self.stops[work] = threading.Event()
+        return self.stops[work]
+
+    def stop(self, work: str) -> None:
+        if work in self.stops:
+            self.stops[work].set()
 
     def sample(self, model: LoadedModel) -> Sample:
         """The current picture for this model."""

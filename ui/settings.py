@@ -26,8 +26,7 @@ def read_settings(arguments: list[str] | None = None) -> Settings:
 
     def option(name: str, kind: type, default, text: str) -> None:
         variable = "LOUPE_" + name.upper().replace("-", "_")
-        given = os.environ.get(variable)
-        parser.add_argument(f"--{name}", type=kind, default=kind(given) if given else default, help=f"{text} [{variable}]")
+        parser.add_argument(f"--{name}", type=kind, default=os.environ.get(variable) or default, help=f"{text} [{variable}]")
 
     def switch(name: str, text: str) -> None:
         variable = "LOUPE_" + name.upper()

@@ -9,12 +9,12 @@ import gradio as gr
 
 import model_zoo
 from model_zoo.errors import AppError, UploadError
-from techniques.base.pictures import read_picture
 from ui.choosing import read_sample, samples_for
 from ui.events import LIGHT
 from ui.files import shown_picture
 from ui.header import Header
 from ui.session import Session, Sessions
+from ui.upload import PicturesInput, Upload
 
 MOST = 200  # pictures in one set
 
@@ -24,7 +24,7 @@ class Tray:
     """The components of the picture set."""
 
     gallery: gr.Gallery
-    files: gr.File
+    files: PicturesInput
     add_current: gr.Button
     add_samples: gr.Button
     clear: gr.Button
@@ -37,7 +37,7 @@ def build_tray() -> Tray:
             format="png", columns=8, height=150, allow_preview=False, show_label=False, interactive=False, object_fit="cover", elem_id="tray", buttons=[]
         )
         with gr.Row():
-            files = gr.File(file_count="multiple", label="Add picture files", height=90, elem_id="tray-files", scale=3)
+            files = PicturesInput(file_count="multiple", label="Add picture files", height=90, elem_id="tray-files", scale=3)
             with gr.Column(scale=2, min_width=180):
                 add_current = gr.Button("Add the current picture", size="sm", elem_id="tray-add-current")
                 add_samples = gr.Button("Add all samples", size="sm", elem_id="tray-add-samples")
@@ -66,10 +66,10 @@ def wire_tray(tray: Tray, header: Header, sessions: Sessions) -> None:
 
         return handler
 
-    def add_files(session: Session, paths: list[str] | None) -> None:
-        for path in paths or []:
+    def add_files(session: Session, uploads: list[Upload]) -> None:
+        for upload in uploads:
             try:
-                session.pictures.append(read_picture(path))
+                session.pictures.append(upload.read())
             except UploadError as error:
                 gr.Warning(escape(str(error)), title="A picture was not taken")
 

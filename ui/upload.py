@@ -1,20 +1,33 @@
-"""The picture input: hands the uploaded file to Loupe's own loader instead of Gradio's."""
+"""The picture inputs: they hand uploaded files to Loupe's own loader instead of Gradio's."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import gradio as gr
+from gradio.utils import is_in_or_equal
 
 from techniques.base.pictures import ReadPicture, read_picture
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file on the server, checked by Gradio to lie in its upload folder, and the name its owner gave it."""
+    """A file in Gradio's upload folder, and the name its owner gave it."""
 
     path: str
     name: str
+
+    @classmethod
+    def of(cls, payload, folder: str) -> Upload | None:
+        """What a component was sent, or None when there is no file in it.
+
+        Gradio looks whether a file lies in the upload folder only where the message calls itself one.
+        """
+        if payload is None or not payload.path:
+            return None
+        if not is_in_or_equal(payload.path, folder):
+            raise gr.Error("This file has not been uploaded. Upload the picture itself.", print_exception=False)
+        return cls(payload.path, payload.orig_name or "picture")
 
     def read(self) -> ReadPicture:
         """The picture; UploadError says in a sentence why it is none."""
@@ -30,6 +43,17 @@ class PictureInput(gr.Image):
         return "image"
 
     def preprocess(self, payload) -> Upload | None:
-        if payload is None or not payload.path:
-            return None
-        return Upload(payload.path, payload.orig_name or "picture")
+        return Upload.of(payload, self.GRADIO_CACHE)
+
+
+class PicturesInput(gr.File):
+    """Several picture files: it returns a list of `Upload`."""
+
+    is_template = True
+
+    def get_block_name(self) -> str:
+        return "file"
+
+    def preprocess(self, payload) -> list[Upload]:
+        uploads = [Upload.of(file, self.GRADIO_CACHE) for file in payload or ()]
+        return [upload for upload in uploads if upload]

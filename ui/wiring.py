@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 
 import gradio as gr
@@ -22,7 +23,9 @@ from ui.session import Session, Sessions
 from ui.settings import Settings
 from ui.technique_tab import TechniqueTab
 from ui.tray import tray_items, wire_tray
-from ui.worker import Done, Failed, in_worker
+from ui.worker import Done, Failed, Stopped, in_worker, until
+
+MODEL = "model"  # the name by which loading a model is stopped; no technique has it
 
 
 @dataclass(frozen=True)
@@ -66,20 +69,14 @@ def wire(demo: gr.Blocks, page: Page) -> None:
     loaded = _wire_model(page, starting)
     first_look = None
     for event in loaded:
-        seen = event.then(look, header.session, look_outputs, **COMPUTE)
+        seen = event.then(look, header.session, look_outputs, show_progress_on=header.top_five, **COMPUTE)
         first_look = first_look or seen
     for event in wire_choosing(header, page.sessions):
-        event.success(look, header.session, look_outputs, **COMPUTE)
+        event.success(look, header.session, look_outputs, trigger_mode="always_last", show_progress_on=header.top_five, **COMPUTE)
     header.top_five.choose(_chosen_class, None, header.target, **LIGHT)
     for tab in page.tabs:
-        run = _wire_run(page, tab, first_look if tab is page.tabs[0] else None)
-        tab.stop.click(
-            lambda: ["<p class='lp-hint'>Stopped. What is shown is as far as it came.</p>", gr.Button(interactive=True), gr.Button(interactive=False)],
-            None,
-            [tab.status, tab.run, tab.stop],
-            cancels=run,
-            **LIGHT,
-        )
+        _wire_run(page, tab, first_look if tab is page.tabs[0] else None)
+        tab.stop.click(partial(_stop, page, tab.technique.name), header.session, None, **LIGHT)
         _wire_send(page, tab, look, look_outputs)
         if tab.tray:
             wire_tray(tab.tray, header, page.sessions)
@@ -88,6 +85,10 @@ def wire(demo: gr.Blocks, page: Page) -> None:
         page.sessions.leave(request.session_hash)
 
     demo.unload(leave)
+
+
+def _stop(page: Page, work: str, session_id: str) -> None:
+    page.session(session_id).stop(work)
 
 
 def _chosen_class(event: gr.EventData) -> str:
@@ -105,7 +106,8 @@ def _wire_model(page: Page, starting) -> list:
 
     def load_model(session_id: str, key: str) -> Iterator[list]:
         session = page.session(session_id)
-        for event in in_worker(lambda run: model_zoo.load(str(key).strip(), run), page.settings.seconds):
+        loading = in_worker(lambda run: model_zoo.load(str(key).strip(), run), page.settings.seconds)
+        for event in until(session.begin(MODEL), loading):
             if isinstance(event, Done):
                 session.model_key = event.value.key
                 choose_sample(session, event.value.preprocessing.channels)
@@ -113,16 +115,16 @@ def _wire_model(page: Page, starting) -> list:
             elif isinstance(event, Failed):
                 gr.Warning(escape(event.text), title="The model stays as it was", duration=12)
                 yield [session.model_key, f"<p class='lp-error'>{escape(event.text)}</p>", gr.Button(visible=False), *untouched]
+            elif isinstance(event, Stopped):
+                yield [session.model_key, "<p class='lp-hint'>Stopped; the model stays as it was.</p>", gr.Button(visible=False), *untouched]
             else:
                 busy = f"<p class='lp-hint lp-busy'>{escape(event.text or 'Loading …')}</p>"
                 yield [gr.skip(), busy, gr.Button(visible=True), *untouched]
 
-    def stopped(session_id: str) -> list:
-        return [page.session(session_id).model_key, "<p class='lp-hint'>Stopped; the model stays as it was.</p>", gr.Button(visible=False)]
-
-    first = starting.then(load_model, [header.session, header.model], outputs, **COMPUTE)
-    chosen = header.model.input(load_model, [header.session, header.model], outputs, **COMPUTE)
-    header.stop_loading.click(stopped, header.session, outputs[:3], cancels=[first, chosen], **LIGHT)
+    inputs, shown_on = [header.session, header.model], header.model_status
+    first = starting.then(load_model, inputs, outputs, show_progress_on=shown_on, **COMPUTE)
+    chosen = header.model.input(load_model, inputs, outputs, show_progress_on=shown_on, **COMPUTE)
+    header.stop_loading.click(partial(_stop, page, MODEL), header.session, None, **LIGHT)
     return [first, chosen]
 
 
@@ -176,16 +178,17 @@ def _look(page: Page) -> Callable:
     return look
 
 
-def _wire_run(page: Page, tab: TechniqueTab, also_after) -> list:
+def _wire_run(page: Page, tab: TechniqueTab, also_after) -> None:
     """Run, and what else starts the technique: the first look for the first tab, a stroke where one paints."""
     header = page.header
     inputs = [header.session, header.target, header.layer, header.seed, *tab.controls]
-    events = [tab.run.click(tab.handler, inputs, tab.outputs, **COMPUTE)]
+    options = {"show_progress_on": tab.status, **COMPUTE}
+    tab.run.click(tab.handler, inputs, tab.outputs, **options)
     if also_after is not None:
-        events.append(also_after.then(tab.handler, inputs, tab.outputs, **COMPUTE))
+        also_after.then(tab.handler, inputs, tab.outputs, **options)
     if tab.paint:
-        events.append(wire_painting(tab.paint, tab.technique.name, header, page.sessions).success(tab.handler, inputs, tab.outputs, **COMPUTE))
-    return events
+        painted = wire_painting(tab.paint, tab.technique.name, header, page.sessions)
+        painted.success(tab.handler, inputs, tab.outputs, trigger_mode="always_last", **options)
 
 
 def _wire_send(page: Page, tab: TechniqueTab, look: Callable, look_outputs: list) -> None:
@@ -208,4 +211,5 @@ def _wire_send(page: Page, tab: TechniqueTab, look: Callable, look_outputs: list
         return [*shown(session), gr.Tabs(selected=destination.family), *selected, *([tray_items(session)] * len(page.trays))]
 
     for html in tab.panels.values():
-        html.send(send, header.session, outputs, **LIGHT).success(look, header.session, look_outputs, **COMPUTE)
+        sent = html.send(send, header.session, outputs, show_progress_on=header.origin, **LIGHT)
+        sent.success(look, header.session, look_outputs, show_progress_on=header.top_five, **COMPUTE)

@@ -1,8 +1,8 @@
 """Runs work in a thread and tells about it: progress, first pictures, the answer or a sentence why not.
 
-A generator may be closed at any of its yields, which is how Gradio says that the visitor pressed Stop or left; the
-work's stop flag is set then, and `Run` ends it at its next step. `dispatch` is the one place where techniques are
-run for the page and the API. On a ZeroGPU Space it is wrapped once and runs in a forked process: everything that
+A generator may be closed at any of its yields, which is how Gradio says that the visitor left; the work's stop flag is
+set then, and `Run` ends it at its next step. `until` closes it when Stop is pressed. `dispatch` is the one place where
+techniques are run for the page and the API. On a ZeroGPU Space it is wrapped once and runs in a forked process: everything that
 goes in and comes out can be pickled.
 """
 
@@ -62,11 +62,16 @@ class Failed:
     text: str
 
 
-Event = Progress | Preview | Done | Failed
+@dataclass(frozen=True)
+class Stopped:
+    """The visitor pressed Stop."""
+
+
+Event = Progress | Preview | Done | Failed | Stopped
 
 
 def in_worker(function: Callable[[Run], Any], seconds: float) -> Iterator[Event]:
-    """Call `function(run)` in a thread; yield what happens, at least every `HEARTBEAT` seconds, Done or Failed last."""
+    """Call `function(run)` in a thread; yield what happens, at least every `HEARTBEAT` seconds, Done, Failed or Stopped last."""
     events: queue.Queue[Event] = queue.Queue()
     stop = threading.Event()
     run = Run(
@@ -80,7 +85,7 @@ def in_worker(function: Callable[[Run], Any], seconds: float) -> Iterator[Event]
         try:
             events.put(Done(function(run)))
         except Cancelled:
-            events.put(Failed("Stopped."))
+            events.put(Stopped())
         except AppError as error:
             events.put(Failed(str(error)))
         except BaseException:  # whatever happens in here, the page must hear of it
@@ -89,7 +94,7 @@ def in_worker(function: Callable[[Run], Any], seconds: float) -> Iterator[Event]
     threading.Thread(target=work, daemon=True).start()
     last: Event = Progress(0.0, "")
     try:
-        while not isinstance(last, (Done, Failed)):
+        while not isinstance(last, (Done, Failed, Stopped)):
             try:
                 latest = events.get(timeout=HEARTBEAT)
                 while isinstance(latest, Progress) and not events.empty():
@@ -100,6 +105,19 @@ def in_worker(function: Callable[[Run], Any], seconds: float) -> Iterator[Event]
             yield last
     finally:
         stop.set()
+
+
+def until(stop: threading.Event, events: Iterator[Event]) -> Iterator[Event]:
+    """The events of some work until `stop` is set; then the work is ended, and Stopped is the last event.
+
+    Gradio's own `cancels` is not used: an update on its way may arrive after what the press on Stop has shown.
+    """
+    for event in events:
+        if stop.is_set():
+            events.close()
+            yield Stopped()
+            return
+        yield event
 
 
 def _internal_error() -> Failed:
@@ -114,7 +132,7 @@ def dispatch(technique: str, sample: Sample | Samples, model_key: str, settings:
 
     def work(run: Run) -> Any:
         model = model_zoo.load(model_key, run)
-        with model.lock:
+        with run.holding(model.lock):
             model.network.to("cuda" if torch.cuda.is_available() else "cpu")
             return execute(find(technique), sample, model, settings, run)
 

@@ -26,7 +26,9 @@ def check_parameters(technique: Technique, model: LoadedModel, params: Mapping[s
     return {name: param.check(params.get(name, param.default), model) for name, param in known.items()}
 
 
-def execute(technique: Technique, sample: Sample | Samples, model: LoadedModel, params: Mapping[str, Any] | None = None, run: Run | None = None) -> Any:
+def execute(
+    technique: Technique, sample: Sample | Samples, model: LoadedModel, params: Mapping[str, Any] | None = None, run: Run | None = None
+) -> Any:
     """Run a technique: check its settings, ask whether the model fits, hold the model's lock, check the answer.
 
     Returns the technique's answer with numpy arrays on the CPU; they share no memory with the sample. Whatever the
@@ -40,7 +42,7 @@ def execute(technique: Technique, sample: Sample | Samples, model: LoadedModel, 
     if reason:
         raise IncompatibleModel(f"{technique.title} does not work on {model.title}: {reason}")
     run = run or Run()
-    with model.lock, torch.random.fork_rng(devices=[]), torch.inference_mode(False):
+    with run.holding(model.lock), torch.random.fork_rng(devices=[]), torch.inference_mode(False):
         run.check()
         answer = to_numpy(technique.function(_on_device(sample, model), model, run, **settings))
     _check_answer(technique, answer)
@@ -59,7 +61,8 @@ def _check_answer(technique: Technique, answer: Any) -> None:
     for name, array in all_arrays(answer).items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             bad = int((~np.isfinite(array)).sum())
-            raise AppError(f"{technique.title} came out with {bad} numbers that are not finite (in {name}). The model's scores are too large or damaged.")
+            numbers = f"{bad} numbers that are not finite (in {name})"
+            raise AppError(f"{technique.title} came out with {numbers}. The model's scores are too large or damaged.")
     dimensions = {Heatmap: 2, Picture: 3, Predictions: 2}
     for name, result in panels(answer).items():
         expected = dimensions.get(type(result))

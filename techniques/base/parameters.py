@@ -42,7 +42,9 @@ class Shared:
     kind: Literal["target", "layer", "seed", "mask"]
 
 
-TargetClass = Annotated[int | None, Shared("target"), Help("The class to explain or, for an attack, to aim at; left out: the predicted class, or none.")]
+TargetClass = Annotated[
+    int | None, Shared("target"), Help("The class to explain or, for an attack, to aim at; left out: the predicted class, or none.")
+]
 LayerName = Annotated[str | None, Shared("layer"), Help("The layer to look at; left out: the model's own choice.")]
 Seed = Annotated[int, Shared("seed"), Range(0, 2**31 - 1), Help("Fixes every random choice.")]
 Mask = Annotated[Any, Shared("mask"), Help("Painted area, boolean [H, W] at any size; left out: the middle of the picture.")]

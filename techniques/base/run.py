@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from model_zoo.errors import Cancelled, OutOfTime
@@ -40,6 +41,16 @@ class Run:
             raise Cancelled
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise OutOfTime(f"This took longer than the {self._seconds:g} s allowed here and was stopped. Choose fewer steps or a smaller model.")
+
+    @contextmanager
+    def holding(self, lock: threading.RLock) -> Iterator[None]:
+        """Hold a lock; while others have it, listen for Stop and the deadline."""
+        while not lock.acquire(timeout=0.1):
+            self.check()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def report(self, fraction: float, text: str) -> None:
         """Tell whoever watches how far the work is: `fraction` in [0, 1] and what is being done."""

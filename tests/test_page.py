@@ -1,0 +1,410 @@
+"""The page in a browser: what a visitor does with it, from the first screen to a stopped run. No flow may leave an error
+in the console, and nothing may be loaded from another machine."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from techniques.base import Sample
+
+REQUIRED = os.environ.get("LOUPE_REQUIRE_BROWSER") == "1"
+OPTIONS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+PATIENCE = 60_000  # ms; what a busy machine may need for its first torch
+STOP_SECONDS = 3
+
+# How many different colours the canvas shows, and a number that changes with every pixel.
+COLOURS = """canvas => {
+  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  const seen = new Set(); let hash = 0;
+  for (let i = 0; i < data.length; i += 4) {
+    const colour = data[i] * 65536 + data[i + 1] * 256 + data[i + 2];
+    seen.add(colour); hash = (hash * 31 + colour) | 0;
+  }
+  return [seen.size, hash];
+}"""
+
+
+def _missing(reason: str) -> None:
+    if REQUIRED:
+        pytest.fail(f"{reason}, and LOUPE_REQUIRE_BROWSER=1")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    """Chromium, started once."""
+    try:
+        from playwright.sync_api import expect, sync_playwright
+    except ImportError:
+        _missing("the package playwright is not installed")
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not found:
+        _missing("there is no chromium on this machine")
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found, args=list(OPTIONS))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser, server) -> Iterator[Callable]:
+    """Opens the page and waits for its first answer; at the end it looks for errors, in the browser and on the server, and
+    for requests to other machines."""
+    faults: list[str] = []
+    contexts = []
+    told = len(server.lines)
+
+    def open_it(query: str = "", **options):
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+        page.on("console", lambda message: faults.append(f"console: {message.text}") if message.type == "error" else None)
+        page.on("pageerror", lambda error: faults.append(f"page: {error}"))
+        page.on("request", lambda request: faults.append(request.url) if not request.url.startswith((server.url, "data:", "blob:")) else None)
+        page.goto(server.url + query)
+        page.wait_for_selector("#grad_cam-status .lp-done")
+        page.wait_for_selector("#grad_cam-grad_cam loupe-map:visible .lp-canvas canvas")
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert faults == []
+    assert not any("Traceback" in line or "internal error" in line for line in server.lines[told:]), server.output()
+
+
+@pytest.fixture
+def page(open_page):
+    return open_page()
+
+
+def expect(locator):
+    from playwright.sync_api import expect
+
+    return expect(locator)
+
+
+def go_to(page, technique: str, family: str | None = None) -> None:
+    if family:
+        page.click(f"#family-{family}-button")
+    page.click(f"#tab-{technique}-button")
+    expect(page.locator(f"#{technique}-run")).to_be_visible()
+
+
+def run(page, technique: str) -> None:
+    """Press Run and wait for the answer to this press."""
+    page.evaluate("name => document.querySelector(`#${name}-status .lp-done, #${name}-status .lp-error`)?.remove()", technique)
+    page.click(f"#{technique}-run")
+    expect(page.locator(f"#{technique}-status .lp-done")).to_be_visible()
+
+
+def top_five(page) -> list[str]:
+    """The five most probable classes as the page names them."""
+    return page.locator("#top-five .lp-bar-name").all_inner_texts()
+
+
+def shares(page) -> list[str]:
+    return page.locator("#top-five .lp-bar-value").all_inner_texts()
+
+
+def expect_top_five(page, top: list[dict]) -> None:
+    """The page says what a manifest says."""
+    expect(page.locator("#top-five .lp-bar-name")).to_have_text([entry["label"] for entry in top])
+    shown = [float(share.rstrip(" %")) / 100 for share in shares(page)]
+    assert shown == pytest.approx([entry["probability"] for entry in top], abs=6e-4)  # it is shown with one decimal
+
+
+def set_number(page, selector: str, value: float) -> None:
+    box = page.locator(f"{selector} input[type=number]")
+    box.fill(str(value))
+    box.press("Tab")
+
+
+def type_into(page, selector: str, text: str) -> None:
+    """Write something of one's own into a list, and confirm it."""
+    box = page.locator(f"{selector} input")
+    box.click()
+    box.fill(text)
+    box.press("Enter")
+
+
+def choose(page, selector: str, search: str, option: str) -> None:
+    box = page.locator(f"{selector} input")
+    box.click()
+    box.fill("")
+    box.press_sequentially(search)
+    page.locator(selector).get_by_role("option", name=option).first.click()
+
+
+def saved(page, technique: str) -> tuple[dict, dict[str, np.ndarray]]:
+    """The manifest and the arrays of what Download gives."""
+    with page.expect_download() as download:
+        page.click(f"#{technique}-download")
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert archive.testzip() is None
+        with np.load(io.BytesIO(archive.read("arrays.npz"))) as arrays:
+            return json.loads(archive.read("manifest.json")), dict(arrays)
+
+
+def stroke(page, canvas, *places: tuple[float, float]) -> None:
+    """Draw through these places of the canvas, in shares of its width and height."""
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in places]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*point, steps=6)
+    page.mouse.up()
+
+
+@pytest.fixture(scope="module")
+def blocks(tmp_path_factory) -> Path:
+    """A picture that is no sample: coloured blocks of noise."""
+    noise = np.random.default_rng(1).integers(0, 256, (12, 14, 3), dtype=np.uint8)
+    path = tmp_path_factory.mktemp("pictures") / "blocks.png"
+    Image.fromarray(noise).resize((196, 168), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+def upload(page, path: Path) -> None:
+    page.set_input_files("#picture input[type=file]", str(path))
+
+
+def test_the_first_screen_shows_a_finished_example(page):
+    assert len(top_five(page)) == 5
+    assert page.inner_text("#origin") == "Golf ball"
+    colours, _ = page.locator("#grad_cam-grad_cam loupe-map:visible .lp-canvas canvas").evaluate(COLOURS)
+    assert colours > 500  # a blank or missing map has one, a map without its picture at most 256
+    assert page.locator("#grad_cam-grad_cam .lp-pills button").all_inner_texts() == top_five(page)
+
+
+def test_a_picture_is_uploaded_explained_attacked_and_its_adversarial_picture_explained(page, blocks):
+    before = shares(page)
+    upload(page, blocks)
+    expect(page.locator("#origin")).to_have_text("blocks.png")
+    expect(page.locator("#top-five .lp-bar-value")).not_to_have_text(before)
+    run(page, "grad_cam")
+    expect(page.locator("#grad_cam-status")).to_contain_text("blocks.png")
+    expect_top_five(page, saved(page, "grad_cam")[0]["pictures"][0]["top"])
+
+    go_to(page, "pgd", "fooling-it")
+    run(page, "pgd")
+    attack, arrays = saved(page, "pgd")
+    assert attack["pictures"][0]["origin"] == "blocks.png"
+    page.locator("#pgd-adversarial select.lp-send").select_option("saliency")
+    expect(page.locator("#saliency-run")).to_be_visible()
+    expect(page.locator("#origin")).to_have_text("PGD, epsilon 2/255, of blocks.png · at full precision")
+    run(page, "saliency")
+    explained, _ = saved(page, "saliency")
+    # exactly the adversarial pixels arrived, not their 8-bit picture
+    assert explained["pictures"][0]["sha256"] == Sample.from_pixels(arrays["adversarial"], "").sha256
+    assert explained["pictures"][0]["origin"] == "PGD, epsilon 2/255, of blocks.png"
+
+
+def test_a_long_run_is_stopped_and_nothing_else_is_lost(page):
+    answer = page.inner_html("#grad_cam-predictions")
+    go_to(page, "pgd", "fooling-it")
+    for _ in range(2):  # a second time: the first may leave something behind
+        set_number(page, "#pgd-steps", 200)
+        set_number(page, "#pgd-restarts", 20)
+        page.click("#pgd-run")
+        expect(page.locator("#pgd-status")).to_contain_text("of 4000")
+        pressed = time.monotonic()
+        page.click("#pgd-stop")
+        expect(page.locator("#pgd-status")).to_contain_text("Stopped.")
+        assert time.monotonic() - pressed < STOP_SECONDS
+        expect(page.locator("#pgd-run")).to_be_enabled()
+        expect(page.locator("#pgd-stop")).to_be_disabled()
+        set_number(page, "#pgd-steps", 2)
+        set_number(page, "#pgd-restarts", 1)
+        run(page, "pgd")
+    assert page.inner_text("#origin") == "Golf ball" and len(top_five(page)) == 5
+    assert page.inner_html("#grad_cam-predictions") == answer
+
+
+def test_the_page_stays_quick_during_a_run_after_a_picture_was_sent(page):
+    """Sending changes the tabs; when Gradio then shows progress on them, each message copies the state of the whole page."""
+    go_to(page, "fgsm", "fooling-it")
+    run(page, "fgsm")
+    page.locator("#fgsm-adversarial select.lp-send").select_option("saliency")
+    expect(page.locator("#saliency-run")).to_be_visible()
+    go_to(page, "pgd", "fooling-it")
+    set_number(page, "#pgd-steps", 200)
+    page.click("#pgd-run")
+    expect(page.locator("#pgd-status")).to_contain_text("of 200")
+    longest = page.evaluate("""() => new Promise((done) => {
+      const start = performance.now(); let last = start, longest = 0;
+      const tick = () => {
+        const now = performance.now();
+        longest = Math.max(longest, now - last); last = now;
+        if (now - start < 2000) setTimeout(tick, 0); else done(longest);
+      };
+      setTimeout(tick, 0);
+    })""")
+    page.click("#pgd-stop")
+    expect(page.locator("#pgd-status")).to_contain_text("Stopped.")
+    assert longest < 1000  # ms; the page was deaf for half a minute
+
+
+def test_a_file_that_is_no_picture_leaves_the_old_picture(page, tmp_path):
+    (tmp_path / "letter.jpg").write_text("Dear Loupe")
+    before = shares(page)
+    upload(page, tmp_path / "letter.jpg")
+    expect(page.locator(".toast-body")).to_contain_text("This file is not a picture we can read. Use JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF.")
+    assert page.inner_text("#origin") == "Golf ball"
+    expect(page.locator("#picture img")).to_be_visible()
+    run(page, "grad_cam")
+    assert shares(page) == before
+
+
+def test_a_class_and_a_layer_that_the_model_does_not_have_are_told_and_can_be_mended(page):
+    status = page.locator("#grad_cam-status .lp-error")
+    type_into(page, "#target", "gulf ball")
+    page.click("#grad_cam-run")
+    expect(status).to_contain_text("has no class “gulf ball”. Expected one of its 10 labels or a number from 0 to 9. Did you mean golf ball?")
+    page.locator("#top-five .lp-bar").nth(1).click()
+    second = top_five(page)[1]
+    expect(page.locator("#target input")).to_have_value(second)
+    type_into(page, "#layer", "layer9")
+    page.click("#grad_cam-run")
+    expect(status).to_contain_text("has no layer “layer9”")
+    choose(page, "#layer", "layer3 ", "layer3 ")
+    run(page, "grad_cam")
+    expect(page.locator("#grad_cam-grad_cam .lp-pills button").first).to_have_text(second)
+    assert saved(page, "grad_cam")[0]["settings"] == {"target": second, "layer": "layer3", "signed": False}
+
+
+def test_a_model_that_cannot_be_had_is_told_and_the_old_one_stays(page, server):
+    before, name = shares(page), page.input_value("#model input")
+    sentences = {
+        "timm/no_such_model": "timm has no trained model “no_such_model”.",
+        "timm/resnet18.a1_in1k": "needs a download of about 47 MB, and this machine cannot reach its host.",
+    }
+    for key, sentence in sentences.items():
+        type_into(page, "#model", key)
+        expect(page.locator("#model-status .lp-error")).to_contain_text(sentence)
+        expect(page.locator("#model input")).to_have_value(name)
+        expect(page.locator("#stop-loading")).to_be_hidden()
+    assert server.asked_for_on_purpose() == {"huggingface.co"}
+    run(page, "grad_cam")
+    assert shares(page) == before
+
+
+def test_the_digits_model_brings_its_samples_and_a_pad_to_draw_on(page):
+    choose(page, "#model", "digits", "bundled/digits")
+    expect(page.locator("#samples button")).to_have_count(10)
+    expect(page.locator("#model-status")).to_contain_text("28 × 28 px")
+    page.locator("#samples button[data-sample=digit_3]").click()
+    expect(page.locator("#top-five .lp-bar-name").first).to_have_text("3")
+    stroke(page, page.locator("#sketch canvas"), (0.5, 0.15), (0.5, 0.85))
+    expect(page.locator("#origin")).to_have_text("drawn by hand")
+    expect(page.locator("#top-five .lp-bar-name").first).to_have_text("1")
+    run(page, "grad_cam")
+    expect(page.locator("#grad_cam-status")).to_contain_text("drawn by hand · Handwritten digits")
+
+
+def test_of_several_pictures_chosen_quickly_the_last_is_predicted(page):
+    for name in ("parachute", "church", "rocket", "cat", "coffee"):
+        page.locator(f"#samples button[data-sample={name}]").click()
+    expect(page.locator("#origin")).to_have_text("Coffee")
+    run(page, "grad_cam")
+    manifest, _ = saved(page, "grad_cam")
+    expect_top_five(page, manifest["pictures"][0]["top"])
+
+
+def test_painting_covers_the_picture_without_a_press_on_run(page):
+    go_to(page, "cover")
+    canvas = page.locator("#cover-paint canvas")
+    for height in (0.3, 0.5, 0.7):  # quickly: the last stroke counts as well
+        stroke(page, canvas, (0.2, height), (0.8, height))
+    expect(page.locator("#cover-covered img")).to_be_visible()
+    painted = canvas.evaluate("""canvas => {
+      const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+      let painted = 0; for (let i = 3; i < data.length; i += 4) painted += data[i] > 0;
+      return painted / (canvas.width * canvas.height);
+    }""")
+    expect(page.locator("#cover-note")).to_contain_text(f"With {100 * painted:.0f} % of the picture covered")
+    manifest, arrays = saved(page, "cover")
+    assert manifest["settings"]["mask"]["painted"] == pytest.approx(painted, abs=1e-5)  # written with six digits
+    grey = (abs(arrays["covered"] - 0.5) < 1e-6).all(0)
+    assert grey.mean() == pytest.approx(painted, abs=0.001)  # a few other pixels may be as grey
+
+
+def test_a_heat_map_answers_to_its_own_controls(page):
+    panel = page.locator("#grad_cam-grad_cam")
+    canvas = panel.locator("loupe-map:visible .lp-canvas canvas")
+    _, at_first = canvas.evaluate(COLOURS)
+    panel.locator("loupe-map:visible input[type=range]").fill("0")
+    _, clear = canvas.evaluate(COLOURS)
+    panel.locator("loupe-map:visible input[type=range]").fill("1")
+    _, full = canvas.evaluate(COLOURS)
+    panel.locator("loupe-map:visible select").select_option("viridis")
+    _, other = canvas.evaluate(COLOURS)
+    assert len({at_first, clear, full, other}) == 4
+    canvas.hover(position={"x": 40, "y": 50})
+    expect(panel.locator("loupe-map:visible output")).to_contain_text("x ")
+    pills = panel.locator(".lp-pills button")
+    pills.nth(3).click()
+    expect(panel.locator(".lp-caption:visible")).to_contain_text(f"“{pills.nth(3).inner_text()}”")
+    assert pills.nth(3).get_attribute("aria-selected") == "true" and panel.locator("loupe-map:visible").count() == 1
+    run(page, "grad_cam")  # the answer that follows has its pills, too
+    expect(pills).to_have_count(5)
+    expect(panel.locator("loupe-map:visible")).to_have_count(1)
+
+
+def test_average_activations_are_walked_through_by_layer_and_filter(page):
+    go_to(page, "average_activation", "what-is-inside")
+    expect(page.locator("#tray .thumbnail-item")).to_have_count(2)
+    run(page, "average_activation")
+    panel = page.locator("#average_activation-browser")
+    first = panel.locator("h4").inner_text()
+    assert first.startswith("conv1.0 · ")
+    choose(page, "#average_activation-browser-outer", "layer4.1.conv2", "layer4.1.conv2")
+    expect(panel.locator("h4")).to_contain_text("layer4.1.conv2 · ")
+    title = panel.locator("h4").inner_text()
+    set_number(page, "#average_activation-browser-inner", 7)
+    expect(panel.locator("h4")).not_to_have_text(title)
+    _, arrays = saved(page, "average_activation")
+    number = int("".join(filter(str.isdigit, panel.locator("h4").inner_text().split("·")[-1])))
+    assert 0 <= number < 256 and len(arrays) > 40
+
+
+def background(page) -> int:
+    """How bright the page is behind everything, the sum of red, green and blue."""
+    colour = page.locator(".gradio-container").first.evaluate("element => getComputedStyle(element).backgroundColor")
+    return sum(map(int, colour[colour.index("(") + 1 : -1].split(",")[:3]))
+
+
+def test_the_page_fits_a_telephone_in_the_dark(open_page):
+    page = open_page("?__theme=dark", viewport={"width": 390, "height": 844})
+    for family, technique in (("where-it-looks", "cover"), ("what-is-inside", "average_activation"), ("fooling-it", "pgd")):
+        go_to(page, technique, family)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    run(page, "pgd")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert background(page) < 150
+
+
+def test_light_and_dark_are_one_press_apart_and_remembered(page):
+    assert background(page) > 600
+    page.click(".lp-theme")
+    assert background(page) < 150
+    page.reload()
+    page.wait_for_selector(".lp-bar")
+    assert background(page) < 150
