@@ -256,7 +256,7 @@ def model_card(recipe: Recipe, matrix: torch.Tensor) -> str:
         [
             f"# bundled/{model.name}: {model.title}",
             "",
-            f"{(network.__doc__ or '').strip().splitlines()[0] if model.name != 'digits' else 'A small convolutional network.'}",
+            (model.build.__doc__ or "").splitlines()[0],
             "",
             f"- Parameters: {sum(p.numel() for p in network.parameters()):,}",
             f"- Input: {model.channels} x {model.size} x {model.size}, mean {model.mean}, standard deviation {model.std}",

@@ -287,6 +287,7 @@ def test_a_class_and_a_layer_that_the_model_does_not_have_are_told_and_can_be_me
     choose(page, "#layer", "layer3 ", "layer3 ")
     run(page, "grad_cam")
     expect(page.locator("#grad_cam-grad_cam .lp-pills button").first).to_have_text(second)
+    expect(page.locator("#grad_cam-grad_cam loupe-map:visible")).to_have_count(1)  # Gradio has patched the old answer into the new one
     assert saved(page, "grad_cam")[0]["settings"] == {"target": second, "layer": "layer3", "signed": False}
 
 
@@ -363,9 +364,6 @@ def test_a_heat_map_answers_to_its_own_controls(page):
     pills.nth(3).click()
     expect(panel.locator(".lp-caption:visible")).to_contain_text(f"“{pills.nth(3).inner_text()}”")
     assert pills.nth(3).get_attribute("aria-selected") == "true" and panel.locator("loupe-map:visible").count() == 1
-    run(page, "grad_cam")  # the answer that follows has its pills, too
-    expect(pills).to_have_count(5)
-    expect(panel.locator("loupe-map:visible")).to_have_count(1)
 
 
 def test_average_activations_are_walked_through_by_layer_and_filter(page):
@@ -385,10 +383,10 @@ def test_average_activations_are_walked_through_by_layer_and_filter(page):
     assert 0 <= number < 256 and len(arrays) > 40
 
 
-def background(page) -> int:
-    """How bright the page is behind everything, the sum of red, green and blue."""
-    colour = page.locator(".gradio-container").first.evaluate("element => getComputedStyle(element).backgroundColor")
-    return sum(map(int, colour[colour.index("(") + 1 : -1].split(",")[:3]))
+def brightness(page) -> float:
+    """Mean of what a margin of the page shows, 0 to 255."""
+    corner = page.screenshot(clip={"x": 2, "y": 2, "width": 6, "height": 6})
+    return float(np.asarray(Image.open(io.BytesIO(corner)).convert("L")).mean())
 
 
 def test_the_page_fits_a_telephone_in_the_dark(open_page):
@@ -398,13 +396,13 @@ def test_the_page_fits_a_telephone_in_the_dark(open_page):
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
     run(page, "pgd")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert background(page) < 150
+    assert brightness(page) < 50
 
 
 def test_light_and_dark_are_one_press_apart_and_remembered(page):
-    assert background(page) > 600
+    assert brightness(page) > 200
     page.click(".lp-theme")
-    assert background(page) < 150
+    assert brightness(page) < 50
     page.reload()
     page.wait_for_selector(".lp-bar")
-    assert background(page) < 150
+    assert brightness(page) < 50

@@ -80,7 +80,7 @@ def build_api(settings: Settings) -> None:
 def _parameter(param: Param) -> gr.components.Component:
     """What an endpoint takes for a setting: a picture for a mask, a typed value for everything else."""
     if param.kind == "mask":
-        return PictureInput(format="png", label="Painted area: white on black, or opaque on transparent")
+        return PictureInput(format="png", label="Painted area, white on black")
     text = f"{param.help} Expected {param.expected}."
     if param.kind == "choice":
         return Setting({**_described("string", text), "enum": list(param.choices)}, param.default)

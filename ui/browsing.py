@@ -84,5 +84,5 @@ def wire_axes(technique: str, panel: str, axes: Axes, html: gr.HTML, session_sta
         found = find(session_id, outer or None)
         return cell_html(*found, outer or None, inner) if found else gr.skip()
 
-    axes.outer.input(change_outer, [session_state, axes.outer], [axes.inner, html], **LIGHT)
+    axes.outer.input(change_outer, [session_state, axes.outer], [axes.inner, html], trigger_mode="always_last", **LIGHT)
     axes.inner.input(change_inner, [session_state, axes.outer, axes.inner], html, trigger_mode="always_last", **LIGHT)

@@ -96,7 +96,7 @@ def wire_choosing(header: Header, sessions: Sessions) -> list:
 
     outputs = [header.picture, header.origin]
     return [
-        header.picture.input(upload, [header.session, header.picture], outputs, **LIGHT),
-        header.samples.pick(pick, header.session, outputs, **LIGHT),
-        header.sketch.paint(sketch, header.session, outputs, trigger_mode="always_last", **LIGHT),
+        header.picture.input(upload, [header.session, header.picture], outputs, trigger_mode="always_last", **LIGHT),
+        header.samples.pick(pick, header.session, outputs, trigger_mode="multiple", **LIGHT),
+        header.sketch.paint(sketch, header.session, outputs, trigger_mode="multiple", **LIGHT),
     ]

@@ -1,5 +1,8 @@
 """How events are queued. Everything that runs a model waits in one line; what only answers from memory does not.
 
+An event that may come again before it is answered says how in its `trigger_mode`: "always_last" where its inputs say all,
+"multiple" where it brings data of its own, which Gradio would send a second time instead of the latest.
+
 An event with many outputs names one small component as `show_progress_on`: at every message of any event, Gradio's
 page copies the state of each component that some event shows progress on, and of all that lies inside of it.
 """

@@ -39,4 +39,4 @@ def wire_painting(paint: gr.HTML, technique: str, header: Header, sessions: Sess
         mask = np.asarray(drawn)[..., 3] > 0
         session.masks[technique] = mask if mask.any() else None
 
-    return paint.paint(keep, header.session, None, trigger_mode="always_last", **LIGHT)
+    return paint.paint(keep, header.session, None, trigger_mode="multiple", **LIGHT)

@@ -73,7 +73,7 @@ def wire(demo: gr.Blocks, page: Page) -> None:
         first_look = first_look or seen
     for event in wire_choosing(header, page.sessions):
         event.success(look, header.session, look_outputs, trigger_mode="always_last", show_progress_on=header.top_five, **COMPUTE)
-    header.top_five.choose(_chosen_class, None, header.target, **LIGHT)
+    header.top_five.choose(_chosen_class, None, header.target, trigger_mode="multiple", **LIGHT)
     for tab in page.tabs:
         _wire_run(page, tab, first_look if tab is page.tabs[0] else None)
         tab.stop.click(partial(_stop, page, tab.technique.name), header.session, None, **LIGHT)

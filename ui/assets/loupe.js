@@ -33,7 +33,7 @@
   // Gradio patches the page in place: it may change an element's attributes and drop the children we made. Each
   // element therefore builds its inside anew when that happens.
   class Element extends HTMLElement {
-    static observedAttributes = ["levels", "low", "high", "picture", "width", "height", "stamp"];
+    static observedAttributes = ["levels", "low", "high", "picture", "width", "height"];
 
     connectedCallback() {
       this.observer = new MutationObserver(() => { if (!this.isConnected || !this.contains(this.inside)) this.schedule(); });
@@ -254,14 +254,22 @@
       link.click();
     }
     if (event.target.closest?.(".lp-theme")) {
-      const dark = document.body.classList.toggle("dark");
+      const dark = !document.body.classList.contains("dark");
       localStorage.setItem("loupe-theme", dark ? "dark" : "light");
+      document.body.classList.toggle("dark", dark);
     }
   });
 
-  const stored = localStorage.getItem("loupe-theme");
-  if (stored && !new URLSearchParams(location.search).has("__theme")) {
-    const apply = () => document.body && document.body.classList.toggle("dark", stored === "dark");
-    document.addEventListener("DOMContentLoaded", () => { apply(); setTimeout(apply, 300); });
+  // Gradio follows the system when it starts; what the visitor has chosen here wins, whenever that is.
+  const keepTheme = () => {
+    const stored = localStorage.getItem("loupe-theme");
+    if (stored && document.body.classList.contains("dark") !== (stored === "dark")) document.body.classList.toggle("dark");
+  };
+  const watchTheme = () => {
+    keepTheme();
+    new MutationObserver(keepTheme).observe(document.body, { attributeFilter: ["class"] });
+  };
+  if (!new URLSearchParams(location.search).has("__theme")) {
+    if (document.body) watchTheme(); else document.addEventListener("DOMContentLoaded", watchTheme);
   }
 })();
