@@ -74,7 +74,8 @@ def test_a_body_without_a_length_is_cut_off_at_the_limit(server, path):
 
 
 @pytest.mark.parametrize(
-    "address", ["http://example.com/", "https://example.com/x.png", "%68ttp://example.com/", "%2568ttp://example.com/", "HTTP://example.com/", "http://127.0.0.1:22/"]
+    "address",
+    ["http://example.com/", "https://example.com/x.png", "%68ttp://example.com/", "%2568ttp://example.com/", "HTTP://example.com/", "http://127.0.0.1:22/"],
 )
 @pytest.mark.parametrize("start", ["/gradio_api/file=", "/gradio_api/file/", "/gradio_api/proxy=", "/file=", "/gradio_api/file%3D"])
 def test_no_file_is_fetched_from_an_address(server, start, address):
@@ -91,9 +92,10 @@ def test_browsers_may_not_guess_content_types(server, path):
 @pytest.mark.parametrize(
     "path",
     [
-        "/gradio_api/file=/etc/passwd", "/gradio_api/file=//etc/passwd", "/gradio_api/file=../../../../etc/passwd", "/gradio_api/file=file:///etc/passwd",
-        "/gradio_api/file=/proc/self/environ", "/gradio_api/file=app.py", f"/gradio_api/file={ROOT}/app.py", "/file=/etc/passwd",
-        "/assets/%2e%2e/%2e%2e/%2e%2e/etc/passwd", "/static/../../../../etc/passwd", "/gradio_api/file=%2Fetc%2Fpasswd", "/gradio_api/file=C:/windows/win.ini",
+        "/gradio_api/file=/etc/passwd", "/gradio_api/file=//etc/passwd", "/gradio_api/file=../../../../etc/passwd",
+        "/gradio_api/file=file:///etc/passwd", "/gradio_api/file=/proc/self/environ", "/gradio_api/file=app.py", f"/gradio_api/file={ROOT}/app.py", "/file=/etc/passwd",
+        "/assets/%2e%2e/%2e%2e/%2e%2e/etc/passwd", "/static/../../../../etc/passwd",
+        "/gradio_api/file=%2Fetc%2Fpasswd", "/gradio_api/file=C:/windows/win.ini",
     ],
 )  # fmt: skip
 def test_files_of_the_machine_are_not_served(server, path):
@@ -229,7 +231,10 @@ def test_silent_work_is_heard_of_all_the_same():
     assert last_of(events) == Done(True)
 
 
-@pytest.mark.parametrize("fault", [ValueError("secret /etc/passwd"), SystemExit(3), KeyboardInterrupt(), MemoryError("secret")], ids=lambda f: type(f).__name__)
+FAULTS = (ValueError("secret /etc/passwd"), SystemExit(3), KeyboardInterrupt(), MemoryError("secret"))
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
 def test_an_unknown_fault_becomes_a_code_and_is_logged_whole(fault, caplog):
     def work(run: Run) -> None:
         raise fault
