@@ -12,7 +12,6 @@ import threading
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-
 _one_at_a_time = threading.RLock()
 
 

@@ -23,7 +23,6 @@ from tqdm import tqdm
 
 from model_zoo.bundled import BUNDLED, DIGITS, IMAGENETTE, Bundled, imagenette_network
 
-
 EVALUATE_EVERY = 4  # epochs; an evaluation costs about a fifth of an epoch
 
 

@@ -13,7 +13,7 @@ import torch
 
 import techniques
 from techniques.__main__ import main, technique_parser
-from techniques.base import TECHNIQUES, IncompatibleModel, ParameterError, Picture, Sample, Samples
+from techniques.base import TECHNIQUES, IncompatibleModel, ParameterError, Picture, Sample
 from tests.test_contract import check_answer
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -46,8 +46,9 @@ class _Answers(BaseHTTPRequestHandler):
 def main() -> None:
     platform = Platform()
     os.environ |= {"SPACES_ZERO_GPU": "true", "SPACES_ZERO_DEVICE_API_URL": f"http://127.0.0.1:{platform.server_port}"}
-    import app  # imports spaces first, as on the platform
     from spaces.zero import torch as device
+
+    import app  # imports spaces first, as on the platform
 
     device.init = device.move = lambda *_arguments, **_options: None
     print(json.dumps(rehearse(platform, device)), flush=True)

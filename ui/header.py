@@ -14,7 +14,8 @@ from ui.upload import PictureInput
 
 BRAND = """
 <header class='lp-brand'>
-  <svg viewBox='0 0 32 32' aria-hidden='true'><circle cx='13' cy='13' r='9.5'/><path d='M20 20l9 9'/><circle class='lp-dot' cx='13' cy='13' r='3.5'/></svg>
+  <svg viewBox='0 0 32 32' aria-hidden='true'>
+    <circle cx='13' cy='13' r='9.5'/><path d='M20 20l9 9'/><circle class='lp-dot' cx='13' cy='13' r='3.5'/></svg>
   <h1>Loupe</h1><p>See how an image classifier decides, and how it is fooled.</p>
   <button type='button' class='lp-theme' title='Light or dark' aria-label='Light or dark'>◐</button>
 </header>"""

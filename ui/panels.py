@@ -33,7 +33,8 @@ def caption(result: Result) -> str:
 def destinations(choices: list[tuple[str, str]], panel_name: str) -> str:
     """A list of techniques under a picture; picking one sends the picture there."""
     options = "".join(f"<option value='{escape(name)}'>{escape(title)}</option>" for title, name in choices)
-    return f"<select class='lp-send' data-panel='{escape(panel_name)}' aria-label='Send this picture to'><option value=''>Send to …</option>{options}</select>"
+    attributes = f"class='lp-send' data-panel='{escape(panel_name)}' aria-label='Send this picture to'"
+    return f"<select {attributes}><option value=''>Send to …</option>{options}</select>"
 
 
 @singledispatch
@@ -65,7 +66,8 @@ def _(result: Picture, sample) -> str:
     name = escape(result.label or result.caption or "picture")
     factor = f"<span class='lp-factor'>magnified {magnification(result):.3g} times around grey</span>" if result.signed else ""
     image = f"<img{small} src='{data_url(png_bytes(picture_image(result)))}' alt='{name}'>"
-    return f"<figure>{image}<figcaption>{factor}<button type='button' data-save='{name}' title='Download this picture'>PNG</button></figcaption></figure>"
+    save = f"<button type='button' data-save='{name}' title='Download this picture'>PNG</button>"
+    return f"<figure>{image}<figcaption>{factor}{save}</figcaption></figure>"
 
 
 @body.register

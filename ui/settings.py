@@ -30,7 +30,8 @@ def read_settings(arguments: list[str] | None = None) -> Settings:
 
     def switch(name: str, text: str) -> None:
         variable = "LOUPE_" + name.upper()
-        parser.add_argument(f"--{name}", action="store_true", default=os.environ.get(variable, "").lower() in ("1", "true"), help=f"{text} [{variable}]")
+        on = os.environ.get(variable, "").lower() in ("1", "true")
+        parser.add_argument(f"--{name}", action="store_true", default=on, help=f"{text} [{variable}]")
 
     on_space = bool(os.environ.get("SPACE_ID"))
     option("host", str, None, "address to listen on; 0.0.0.0 for every network")

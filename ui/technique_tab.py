@@ -11,10 +11,10 @@ import gradio as gr
 from techniques.base import Browser, Technique
 from ui.browsing import Axes, build_axes, wire_axes
 from ui.controls import control
+from ui.events import LIGHT
 from ui.header import Header
 from ui.painting import build_canvas
 from ui.running import run_handler, save_handler
-from ui.events import LIGHT
 from ui.session import Sessions
 from ui.settings import Settings
 from ui.tray import Tray, build_tray

@@ -17,14 +17,15 @@ from techniques.base.results import panels
 from ui.choosing import GONE, choose_sample, shown, wire_choosing
 from ui.events import COMPUTE, LIGHT
 from ui.header import Header, sample_strip
-from ui.panels import top_five
 from ui.painting import canvas, wire_painting
+from ui.panels import top_five
 from ui.session import Session, Sessions
 from ui.settings import Settings
 from ui.technique_tab import TechniqueTab
 from ui.tray import tray_items, wire_tray
 from ui.worker import Done, Failed, Stopped, in_worker, until
 
+WAITING = "<p class='lp-hint lp-busy'>Waiting for its turn …</p>"
 MODEL = "model"  # the name by which loading a model is stopped; no technique has it
 
 
@@ -123,7 +124,7 @@ def _wire_model(page: Page, starting) -> list:
 
     inputs, shown_on = [header.session, header.model], header.model_status
     first = starting.then(load_model, inputs, outputs, show_progress_on=shown_on, **COMPUTE)
-    chosen = header.model.input(load_model, inputs, outputs, show_progress_on=shown_on, **COMPUTE)
+    chosen = header.model.input(load_model, inputs, outputs, show_progress_on=shown_on, trigger_mode="always_last", **COMPUTE)
     header.stop_loading.click(partial(_stop, page, MODEL), header.session, None, **LIGHT)
     return [first, chosen]
 
@@ -183,6 +184,7 @@ def _wire_run(page: Page, tab: TechniqueTab, also_after) -> None:
     header = page.header
     inputs = [header.session, header.target, header.layer, header.seed, *tab.controls]
     options = {"show_progress_on": tab.status, **COMPUTE}
+    tab.run.click(None, None, tab.status, js=f"() => `{WAITING}`", **LIGHT)  # in the browser, at once; others may come first
     tab.run.click(tab.handler, inputs, tab.outputs, **options)
     if also_after is not None:
         also_after.then(tab.handler, inputs, tab.outputs, **options)

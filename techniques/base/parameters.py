@@ -25,7 +25,8 @@ class Range:
     unit: str = ""
 
     def __str__(self) -> str:
-        return f"{self.low:g} to {self.high:g}" + (f" {self.unit}" if self.unit else "")
+        low, high = (int(end) if float(end).is_integer() else end for end in (self.low, self.high))
+        return f"{low} to {high}" + (f" {self.unit}" if self.unit else "")
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ TargetClass = Annotated[
 LayerName = Annotated[str | None, Shared("layer"), Help("The layer to look at; left out: the model's own choice.")]
 Seed = Annotated[int, Shared("seed"), Range(0, 2**31 - 1), Help("Fixes every random choice.")]
 Mask = Annotated[Any, Shared("mask"), Help("Painted area, boolean [H, W] at any size; left out: the middle of the picture.")]
-Epsilon = Annotated[float, Range(0, 64, 0.5, "1/255"), Help("How far a pixel may move, in 1/255 of the range from black to white.")]
+Epsilon = Annotated[float, Range(0, 64, 0.5, "of 255"), Help("How far a pixel may move, in 1/255 of the range from black to white.")]
 Steps = Annotated[int, Range(1, 200, 1, "steps"), Help("How many steps the method takes.")]
 
 
