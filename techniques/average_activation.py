@@ -18,21 +18,7 @@ from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 
 from techniques.base import (
-    Browser,
-    Curve,
-    Gallery,
-    Heatmap,
-    Help,
-    Histogram,
-    Layer,
-    LoadedModel,
-    Note,
-    ParameterError,
-    Run,
-    Samples,
-    Stack,
-    technique,
-    torch,
+    Browser, Curve, Gallery, Heatmap, Help, Histogram, Layer, LoadedModel, Note, ParameterError, Run, Samples, Stack, technique, torch,
 )  # fmt: skip
 from techniques.base.activations import BATCH, average_maps, histograms, rectangle
 

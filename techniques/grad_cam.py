@@ -16,19 +16,7 @@ from __future__ import annotations
 from typing import Annotated, NamedTuple
 
 from techniques.base import (
-    Browser,
-    Heatmap,
-    Help,
-    IncompatibleModel,
-    Layer,
-    LayerName,
-    LoadedModel,
-    Predictions,
-    Run,
-    Sample,
-    TargetClass,
-    technique,
-    torch,
+    Browser, Heatmap, Help, IncompatibleModel, Layer, LayerName, LoadedModel, Predictions, Run, Sample, TargetClass, technique, torch,
 )  # fmt: skip
 from techniques.base.hooks import logits_from_layer
 

@@ -13,40 +13,11 @@ import pytest
 from PIL import Image
 
 from techniques.base import (
-    Animation,
-    Browser,
-    Curve,
-    Gallery,
-    Heatmap,
-    Histogram,
-    Note,
-    Picture,
-    Predictions,
-    Scatter,
-    Table,
+    Animation, Browser, Curve, Gallery, Heatmap, Histogram, Note, Picture, Predictions, Scatter, Table,
 )  # fmt: skip
 from techniques.base.drawing import (
-    SIGNED_MAPS,
-    UNSIGNED_MAPS,
-    animation_png,
-    colour_table,
-    common_scales,
-    contact_sheet,
-    curve_chart,
-    draw,
-    enlarge,
-    explain,
-    heatmap_image,
-    heatmap_levels,
-    histogram_chart,
-    magnification,
-    overlay,
-    picture_image,
-    predictions_chart,
-    scale_of,
-    scatter_chart,
-    to_html,
-    to_svg,
+    SIGNED_MAPS, UNSIGNED_MAPS, animation_png, colour_table, common_scales, contact_sheet, curve_chart, draw, enlarge, explain, heatmap_image,
+    heatmap_levels, histogram_chart, magnification, overlay, picture_image, predictions_chart, scale_of, scatter_chart, to_html, to_svg,
 )  # fmt: skip
 from techniques.base.drawing.svg import WIDTH, apart, fit, nice_ticks, number, percent, text_width
 

@@ -14,20 +14,7 @@ from PIL import Image
 
 import techniques
 from techniques.base import (
-    Animation,
-    Browser,
-    Curve,
-    Gallery,
-    Heatmap,
-    Histogram,
-    LoadedModel,
-    Note,
-    Picture,
-    Predictions,
-    Range,
-    Sample,
-    Samples,
-    Table,
+    Animation, Browser, Curve, Gallery, Heatmap, Histogram, LoadedModel, Note, Picture, Predictions, Range, Sample, Samples, Table,
 )  # fmt: skip
 from techniques.base.drawing import overlay
 from techniques.base.export import bundle, manifest, write_bundle

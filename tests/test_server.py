@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -384,6 +385,17 @@ def test_equal_pictures_share_one_file_and_keep_every_pixel(folder):
 def test_a_large_picture_is_shown_smaller(folder):
     with Image.open(files.shown_picture(noise(0, 3000, 1000))) as image:
         assert image.size == (1024, 341)
+
+
+def test_files_that_others_move_while_the_oldest_are_looked_for_do_no_harm(folder):
+    pictures = [noise(number, 8, 8) for number in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        shown = list(pool.map(files.shown_picture, pictures * 20))
+    assert len(set(shown)) == 12 and len(list(folder.iterdir())) == 12
+
+
+def test_a_file_that_is_gone_before_its_age_is_asked_counts_as_the_newest(folder):
+    assert files._written(folder / "gone.png") == float("inf")
 
 
 def test_the_oldest_files_go_and_with_them_their_folders(folder, monkeypatch):

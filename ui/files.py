@@ -54,9 +54,18 @@ def new_folder(name: str) -> Path:
 def prune() -> None:
     """Remove the oldest files beyond `KEEP`, and the folders that become empty."""
     with _lock:
-        files = sorted((p for p in FOLDER.rglob("*") if p.is_file()), key=lambda p: p.stat().st_mtime)
+        files = sorted((Path(root, name) for root, _, names in os.walk(FOLDER) for name in names), key=_written)
         for path in files[:-KEEP]:
             path.unlink(missing_ok=True)
             for folder in (path.parent, path.parent.parent):
-                with suppress(OSError):  # not empty
-                    folder.rmdir()
+                if FOLDER in folder.parents:
+                    with suppress(OSError):  # not empty
+                        folder.rmdir()
+
+
+def _written(path: Path) -> float:
+    """When a file was written; one that another request has just moved or removed counts as the newest."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")

@@ -9,21 +9,7 @@ from html import escape
 import numpy as np
 
 from techniques.base.drawing.svg import (
-    BOLD,
-    WIDTH,
-    apart,
-    bar,
-    colour,
-    fit,
-    hover,
-    line,
-    names_line,
-    nice_ticks,
-    number,
-    percent,
-    svg,
-    text,
-    text_width,
+    BOLD, WIDTH, apart, bar, colour, fit, hover, line, names_line, nice_ticks, number, percent, svg, text, text_width,
 )  # fmt: skip
 from techniques.base.results import Curve, Histogram, Predictions, Scatter
 

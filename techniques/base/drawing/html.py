@@ -9,31 +9,12 @@ from typing import Any
 from techniques.base.drawing.charts import curve_chart, histogram_chart, predictions_chart, scatter_chart
 from techniques.base.drawing.colour import default_map, gradient_css
 from techniques.base.drawing.pictures import (
-    animation_png,
-    common_scales,
-    explain,
-    is_constant,
-    item_image,
-    magnification,
-    png_bytes,
-    scale_of,
+    animation_png, common_scales, explain, is_constant, item_image, magnification, png_bytes, scale_of,
 )  # fmt: skip
 from techniques.base.drawing.sheets import outer_positions, row_of_pictures
 from techniques.base.drawing.svg import number
 from techniques.base.results import (
-    Animation,
-    Browser,
-    Curve,
-    Gallery,
-    Heatmap,
-    Histogram,
-    Note,
-    Picture,
-    Predictions,
-    Result,
-    Scatter,
-    Table,
-    panels,
+    Animation, Browser, Curve, Gallery, Heatmap, Histogram, Note, Picture, Predictions, Result, Scatter, Table, panels,
 )  # fmt: skip
 
 CHARTS = {Predictions: predictions_chart, Curve: curve_chart, Histogram: histogram_chart, Scatter: scatter_chart}
