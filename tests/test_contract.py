@@ -13,6 +13,7 @@ import math
 import pickle
 import random
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 
@@ -483,19 +484,26 @@ def test_four_techniques_at_once_on_one_model_each_give_the_numbers_they_give_al
     assert concurrent_mistakes(models[name], rounds=10) == []
 
 
-class NoLock:
-    """Stands where a lock should be and lets everybody in."""
+def test_the_models_lock_is_held_whenever_the_network_runs(technique, fitting):
+    free = []
 
-    def acquire(self, timeout: float = -1) -> bool:
-        return True
+    def another_thread_gets_it() -> bool:
+        taken = fitting.lock.acquire(blocking=False)
+        if taken:
+            fitting.lock.release()
+        return taken
 
-    def release(self) -> None:
-        pass
+    def ask(*_) -> None:
+        if len(free) < 3:
+            with ThreadPoolExecutor(1) as pool:
+                free.append(pool.submit(another_thread_gets_it).result())
 
-
-def test_without_the_lock_four_techniques_at_once_would_spoil_each_other(models):
-    unlocked = replace(models["cnn"], network=copy.deepcopy(models["cnn"].network), lock=NoLock())
-    assert any(concurrent_mistakes(unlocked, rounds=10) for _ in range(10))
+    handle = fitting.network.register_forward_hook(ask)
+    try:
+        execute(technique, given(technique, fitting), fitting)
+    finally:
+        handle.remove()
+    assert free and not any(free)
 
 
 # Its settings

@@ -147,6 +147,8 @@ def read_parameter(parameter: Parameter, annotation: Any, where: str) -> Param:
     where = f"{where}, parameter “{parameter.name}”"
     if parameter.default is Parameter.empty:
         raise TypeError(f"{where}: it has no default. Give one that makes a sensible picture.")
+    # Python 3.10 wraps the type of a setting whose default is None into Optional
+    annotation = next((part for part in get_args(annotation) if get_origin(part) is Annotated), annotation)
     base, *marks = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
     help_text = next((mark.text for mark in reversed(marks) if isinstance(mark, Help)), "")
     limits = next((mark for mark in reversed(marks) if isinstance(mark, Range)), None)
