@@ -18,7 +18,7 @@ class ModelLoadError(AppError):
 
 
 class UploadError(AppError):
-    """A visitor's file is not a picture we can read."""
+    """A visitor's file is not a picture, a list of class names or weights that we can read."""
 
 
 class OutOfTime(AppError):

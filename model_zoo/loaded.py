@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from model_zoo.apart import apart
 from model_zoo.deferred import torch
 from model_zoo.errors import IncompatibleModel, ModelLoadError, ParameterError
 from model_zoo.layers import Layer, inspect
 from model_zoo.preprocessing import Preprocessing
+from model_zoo.traits import Fact, facts_of, find_ending, linear_heads
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +23,12 @@ class LoadedModel:
     `network` takes normalised pixels; `logits` takes pixels in `[0, 1]`, which is what techniques use.
     `lock` is held by `techniques.base.execute` while a technique runs: hooks on a shared network are not safe
     between threads.
+
+    With `multi_label`, each label is a yes/no question of its own: `labels` holds the K labels, then their K opposites
+    ("not ..."), and so do logits and probabilities.
+
+    `pooled_layer` is the layer whose mean over its places is what the linear `head` receives, `facts` what the network says
+    about itself, `trainable` the names of the parameters that needed a gradient before they were frozen.
     """
 
     key: str
@@ -34,6 +40,10 @@ class LoadedModel:
     default_layer: str | None
     head: str | None
     notes: tuple[str, ...] = ()
+    multi_label: bool = False
+    pooled_layer: str | None = None
+    facts: tuple[Fact, ...] = ()
+    trainable: frozenset[str] = frozenset()
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     @property
@@ -43,6 +53,11 @@ class LoadedModel:
     @property
     def classes(self) -> int:
         return len(self.labels)
+
+    @property
+    def named(self) -> int:
+        """How many of the classes are no opposites of others; they come first."""
+        return self.classes // 2 if self.multi_label else self.classes
 
     @cached_property
     def sha256(self) -> str:
@@ -68,19 +83,36 @@ class LoadedModel:
         """Logits `[B, classes]` of pixels `[B, C, H, W]` in `[0, 1]`; differentiable.
 
         A head with a single logit z is presented as two classes with logits (-z/2, z/2): softmax then gives
-        exactly sigmoid(z), and both directions have a gradient.
+        exactly sigmoid(z), and both directions have a gradient. With several labels z stands for each label
+        (z/2) and for its opposite (-z/2).
         """
         mean, std = (values.to(pixels.device) for values in self._statistics)
-        return two_sided(class_scores(self.network((pixels - mean) / std)))
+        scores = class_scores(self.network((pixels - mean) / std))
+        if self.multi_label:
+            return torch.cat([scores / 2, -scores / 2], 1)
+        return torch.cat([-scores / 2, scores / 2], 1) if scores.shape[1] == 1 else scores
+
+    def shares(self, logits: torch.Tensor) -> torch.Tensor:
+        """Probabilities `[..., classes]` of logits `[..., classes]`: softmax over all classes, or over each label and its opposite."""
+        if not self.multi_label:
+            return logits.softmax(-1)
+        return logits.unflatten(-1, (2, -1)).softmax(-2).flatten(-2)
+
+    def predicted(self, logits: torch.Tensor) -> torch.Tensor:
+        """The most probable class of logits `[..., classes]`, int `[...]`; of several labels, the most probable one that is no opposite."""
+        return logits[..., : self.named].argmax(-1)
 
     def probabilities(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Softmax of `logits`, `[B, classes]`, without a gradient."""
+        """The `shares` of the logits of `pixels`, `[B, classes]`, without a gradient."""
         with torch.no_grad():
-            return self.logits(pixels).softmax(1)
+            return self.shares(self.logits(pixels))
 
     def target(self, target: int | None, pixels: torch.Tensor) -> int:
         """`target` itself, or the predicted class of `pixels` when it is None."""
-        return int(self.probabilities(pixels).argmax()) if target is None else target
+        if target is not None:
+            return target
+        with torch.no_grad():
+            return int(self.predicted(self.logits(pixels)))
 
     def label(self, index: int) -> str:
         return self.labels[index]
@@ -140,11 +172,6 @@ def class_scores(output) -> torch.Tensor:
     raise IncompatibleModel("The network does not answer with one row of class scores per picture; its output format is not supported.")
 
 
-def two_sided(scores: torch.Tensor) -> torch.Tensor:
-    """Logits of two opposite classes for a head with one logit; any other head unchanged."""
-    return torch.cat([-scores / 2, scores / 2], 1) if scores.shape[1] == 1 else scores
-
-
 def wrap(
     network: torch.nn.Module,
     *,
@@ -153,77 +180,55 @@ def wrap(
     labels: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
     notes: tuple[str, ...] = (),
+    multi_label: bool = False,
 ) -> LoadedModel:
     """Make any classifier a LoadedModel: switch it to eval mode, freeze it, look at its layers, try it once.
 
-    `labels` may be left out ("class 0" ...). Raises ModelLoadError when the network does not run at its own
-    input size, or answers with numbers that are not finite.
+    With `multi_label` every output is a yes/no question of its own, read through a sigmoid. `labels` may be left out
+    ("class 0" ...). Raises ModelLoadError when the network does not run at its own input size, or answers with numbers
+    that are not finite.
     """
     preprocessing = preprocessing or Preprocessing()
+    trainable = frozenset(name for name, parameter in network.named_parameters() if parameter.requires_grad)
     network.eval().requires_grad_(False).to(torch.float32)
-    for module in network.modules():
-        if getattr(module, "inplace", False):
-            module.inplace = False  # same numbers; an activation that was read must not change afterwards
+    overwriting = [module for module in network.modules() if getattr(module, "inplace", False)]
+    for module in overwriting:
+        module.inplace = False  # same numbers; an activation that was read must not change afterwards
     device = next(network.parameters()).device
     probe = torch.rand(1, preprocessing.channels, *preprocessing.size, generator=torch.Generator().manual_seed(0)).to(device)
     try:
-        with torch.no_grad():
-            scores = class_scores(network(probe))
-    except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+        seen = inspect(network, probe, getattr(network, "num_prefix_tokens", None))
+        scores = class_scores(seen.output)
+    except (RuntimeError, AssertionError, ValueError, TypeError, LookupError) as error:
         height, width = preprocessing.size
-        raise ModelLoadError(f"The network does not run on a {preprocessing.channels} x {height} x {width} picture: {error}") from error
+        size = f"{preprocessing.channels} x {height} x {width}"
+        raise ModelLoadError(f"The network does not run on a {size} picture. Check its input channels and its picture size.") from error
     if not torch.isfinite(scores).all():
         raise ModelLoadError("The network gives no valid numbers on a test picture; its weights are damaged.")
     count = scores.shape[1]
-    labels = tuple(labels) if labels else (("no", "yes") if count == 1 else tuple(f"class {i}" for i in range(count)))
-    if len(labels) != max(2, count):
-        raise ModelLoadError(f"{len(labels)} labels do not fit a network with {max(2, count)} classes.")
-    layers = inspect(network, probe, getattr(network, "num_prefix_tokens", 0))
+    multi_label = multi_label and count > 1  # a single logit is two classes already
+    labels = _labels(labels, count, multi_label)
+    ending = find_ending(network, seen.layers, probe, count, class_scores)
     return LoadedModel(
         key=key,
         title=title or key,
         network=network,
         labels=labels,
         preprocessing=preprocessing,
-        layers=layers,
-        default_layer=apart(lambda: _default_layer(network, layers, probe, count)),
-        head=_head(layers, count),
+        layers=seen.layers,
+        default_layer=ending.default,
+        head=next(reversed(linear_heads(seen.layers, count)), None),
         notes=notes,
+        multi_label=multi_label,
+        pooled_layer=ending.pooled,
+        facts=facts_of(network, seen, probe, ending=ending, classes=count, multi_label=multi_label, switched=len(overwriting)),
+        trainable=trainable,
     )
 
 
-def _head(layers: tuple[Layer, ...], classes: int) -> str | None:
-    """Name of the linear layer that puts out the class scores, or None."""
-    names = [layer.name for layer in layers if layer.type == "Linear" and layer.shape == (classes,)]
-    return names[-1] if names else None
-
-
-def _default_layer(network, layers: tuple[Layer, ...], probe, classes: int) -> str | None:
-    """The last layer with a grid whose every cell still moves the class scores.
-
-    A map of class scores itself (as in SqueezeNet) is passed over, so are the projections inside an attention
-    block, and so is what follows the last place where patches are read: behind it only the class token counts,
-    and the gradient at the patches is zero.
-    """
-    candidates = [layer for layer in layers if layer.kind != "vector" and layer.channels != classes]
-    candidates = [layer for layer in candidates if not (layer.kind == "tokens" and layer.type == "Linear")]
-    if not candidates or candidates[-1].kind == "spatial":
-        return candidates[-1].name if candidates else None
-    outputs: dict[str, torch.Tensor] = {}
-    handles = [
-        network.get_submodule(layer.name).register_forward_hook(lambda _m, _i, output, name=layer.name: outputs.__setitem__(name, output))
-        for layer in candidates
-    ]
-    try:
-        with torch.enable_grad():
-            score = class_scores(network(probe.clone().requires_grad_(True))).amax()
-            names = [layer.name for layer in candidates if outputs[layer.name].requires_grad]
-            gradients = torch.autograd.grad(score, [outputs[name] for name in names], allow_unused=True)
-    finally:
-        for handle in handles:
-            handle.remove()
-    moved = {name: gradient for name, gradient in zip(names, gradients) if gradient is not None}
-    for layer in reversed(candidates):
-        if layer.name in moved and layer.maps(moved[layer.name]).abs().sum(1).gt(0).float().mean() > 0.5:
-            return layer.name
-    return candidates[-1].name
+def _labels(given: Sequence[str] | None, count: int, multi_label: bool) -> tuple[str, ...]:
+    """One label per class for a network that puts out `count` numbers."""
+    labels = tuple(given) if given else (("no", "yes") if count == 1 else tuple(f"class {i}" for i in range(count)))
+    if len(labels) != max(2, count):
+        raise ModelLoadError(f"{len(labels)} labels do not fit a network with {max(2, count)} classes.")
+    return (*labels, *(f"not {label}" for label in labels)) if multi_label else labels

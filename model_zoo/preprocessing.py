@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from PIL import Image
 
 from model_zoo.deferred import torch
+from model_zoo.errors import ParameterError
+
+FRAMINGS = {
+    "model": "as the model was tested",
+    "crop": "the middle, cut out",
+    "squash": "all of it, squeezed",
+    "pad": "all of it, with borders",
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,25 @@ class Preprocessing:
             crop_fraction=crop / resize,
             interpolation=transform.interpolation.value,
         )
+
+    @property
+    def own_framing(self) -> str:
+        """The model's own way, in words: "crop, the middle 88 %"."""
+        words = {"center": "crop, the middle", "squash": "squash,", "border": "pad,"}
+        return f"{words[self.crop_mode]} {self.crop_fraction:.0%}".replace("%", " %")
+
+    def framed(self, framing: str) -> Preprocessing:
+        """The same with another way to make a picture as large as the model wants it, one of FRAMINGS: cut out its largest
+        middle part, squeeze all of it, or fill the missing parts with the mean colour. ParameterError for any other."""
+        changes = {
+            "model": {},
+            "crop": {"crop_mode": "center", "crop_fraction": 1.0},
+            "squash": {"crop_mode": "squash", "crop_fraction": 1.0},
+            "pad": {"crop_mode": "border", "crop_fraction": 1.0},
+        }
+        if framing not in changes:
+            raise ParameterError(f"Framing: received {str(framing)[:60]!r}, expected one of {', '.join(FRAMINGS)}.")
+        return replace(self, **changes[framing])
 
     @cached_property
     def _transform(self):

@@ -32,21 +32,23 @@ def find(name: str) -> Technique:
     return known[name]
 
 
-def run(name: str, image: PictureSource | list[PictureSource], model: LoadedModel, *, run: Run | None = None, **settings: Any) -> Any:
+def run(
+    name: str, image: PictureSource | list[PictureSource], model: LoadedModel, *, run: Run | None = None, framing: str = "model", **settings: Any
+) -> Any:
     """Run a technique from Python: `techniques.run("grad_cam", "cat.jpg", model, target="golf ball")`.
 
-    `image` is a path, bytes, a PIL picture, or a Sample; a list of these for a technique on a set. Returns the
-    technique's answer; a NamedTuple of panels or one panel, which show themselves in a notebook.
+    `image` is a path, bytes, a PIL picture, or a Sample; a list of these for a technique on a set. `framing` says how
+    a picture is made as large as the model wants it: "model" (its own way), "crop", "squash" or "pad". Returns the answer; a NamedTuple of panels or one panel, which show themselves in a notebook.
     """
     chosen = find(name)
     if chosen.many:
         images = image if isinstance(image, (list, tuple)) else [image]
-        return execute(chosen, Samples(tuple(_sample(item, model) for item in images)), model, settings, run)
-    return execute(chosen, _sample(image, model), model, settings, run)
+        return execute(chosen, Samples(tuple(_sample(item, model, framing) for item in images)), model, settings, run)
+    return execute(chosen, _sample(image, model, framing), model, settings, run)
 
 
-def _sample(image: PictureSource | Sample, model: LoadedModel) -> Sample:
+def _sample(image: PictureSource | Sample, model: LoadedModel, framing: str) -> Sample:
     if isinstance(image, Sample):
         return image.fit(model)
     picture = read_picture(image)
-    return Sample.from_image(picture.image, model, picture.origin, picture.notes)
+    return Sample.from_image(picture.image, model, picture.origin, picture.notes, framing)

@@ -18,6 +18,7 @@ from typing import Any
 import model_zoo
 from model_zoo.errors import AppError, Cancelled, ParameterError
 from model_zoo.loaded import LoadedModel
+from model_zoo.preprocessing import FRAMINGS
 from techniques import __version__, catalogue, find
 from techniques.base.execute import execute
 from techniques.base.parameters import Param
@@ -97,11 +98,12 @@ def _list_models() -> None:
 def _run_technique(technique: Technique, arguments: list[str]) -> None:
     given = vars(technique_parser(technique).parse_args(arguments))
     pictures, key, folder = given.pop("pictures"), given.pop("model"), given.pop("out")
+    framing = given.pop("framing")
     settings = {name: _mask(value) if technique.param(name).kind == "mask" else value for name, value in given.items()}
     read = [read_picture(path) for path in _paths(pictures, technique)]
     folder = _folder(folder or Path("out") / technique.name)
     model = model_zoo.load(key)
-    samples = tuple(Sample.from_image(picture.image, model, picture.origin, picture.notes) for picture in read)
+    samples = tuple(Sample.from_image(picture.image, model, picture.origin, picture.notes, framing) for picture in read)
     sample = Samples(samples) if technique.many else samples[0]
     with progress() as report:
         answer = execute(technique, sample, model, settings, Run(report=report))
@@ -142,6 +144,8 @@ def technique_parser(technique: Technique) -> argparse.ArgumentParser:
     several = "picture files, or folders of them" if technique.many else "the picture file"
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help=several)
     parser.add_argument("--model", default="bundled/imagenette", metavar="KEY", help="the model to look into [bundled/imagenette]")
+    framings = ", ".join(f"{name} ({meaning})" for name, meaning in FRAMINGS.items())
+    parser.add_argument("--framing", default="model", metavar="NAME", help=f"how a picture gets the model's size: {framings} [model]")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"where the files go [out/{technique.name}]")
     settings = parser.add_argument_group("settings")
     for param in technique.params:

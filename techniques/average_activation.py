@@ -106,7 +106,7 @@ def two_classes(samples: Samples, model: LoadedModel, run: Run) -> dict[str, Sam
         raise ParameterError(f"Comparing classes takes at least two pictures; received {len(samples)}. Add pictures of another kind.")
     predicted: list[int] = []
     for part in run.steps(samples.batches(BATCH), "Predicting, batch"):
-        predicted += model.probabilities(part.pixels).argmax(1).tolist()
+        predicted += model.predicted(model.probabilities(part.pixels)).tolist()
     frequent = Counter(predicted).most_common(2)
     if len(frequent) < 2:
         label = model.label(predicted[0])

@@ -47,11 +47,11 @@ def cover(
     with torch.no_grad():
         logits = model.logits(torch.cat([sample.pixels, covered]))
     before, after = logits
-    target = int(before.argmax()) if target is None else target
+    target = int(model.predicted(before)) if target is None else target
     share = f"{100 * float(painted.float().mean()):.0f} % of the picture"
     return Answer(
         Picture(covered[0], label=f"Covered with {fill}, of {sample.origin}", caption=f"{share} covered with {fill}"),
-        Predictions(logits, model.labels, ("before", "after"), caption="Predictions"),
+        Predictions.of(model, logits, ("before", "after")),
         Note(f"With {share} covered, {what_changed(model, target, before, after)}."),
     )
 

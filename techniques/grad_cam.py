@@ -53,7 +53,7 @@ def grad_cam(
     if chosen.kind == "vector":
         raise IncompatibleModel(f"The layer “{chosen.name}” has no places in the picture. Choose one that has, such as “{_alternative(model)}”.")
     logits, output = logits_from_layer(model, chosen.name, sample.pixels)
-    classes = logits[0].argsort(descending=True, stable=True)[:CLASSES].tolist()
+    classes = logits[0, : model.named].argsort(descending=True, stable=True)[:CLASSES].tolist()
     if target is not None:
         classes = [target] + [index for index in classes if index != target]
     gradients = [_gradient(logits[0, index], output) for index in run.steps(classes, "Class")]
@@ -66,7 +66,7 @@ def grad_cam(
         name: Heatmap(values, signed=signed, unit="logit", caption=f"What {speaks} “{name}” in {chosen.name}")
         for name, values in zip([_name(model, index) for index in classes], maps)
     }
-    return Answer(Browser(("class",), cells), Predictions(logits, model.labels, (sample.origin,), caption="Predictions"))
+    return Answer(Browser(("class",), cells), Predictions.of(model, logits, (sample.origin,)))
 
 
 def class_map(layer: Layer, output: torch.Tensor, gradient: torch.Tensor, signed: bool = False) -> torch.Tensor:

@@ -54,7 +54,7 @@ def occlusion(
     filling = fill_pixels(fill, pixels)
     with torch.no_grad():
         before = model.logits(pixels)[0]
-        target = int(before.argmax()) if target is None else target
+        target = int(model.predicted(before)) if target is None else target
         after = before.new_zeros(*windows.counts, model.classes)
         for coarseness, positions, last in run.steps(_batches(windows.counts, _batch_size(model)), "Batch of covered pictures"):
             rows, columns = zip(*positions)
@@ -90,7 +90,7 @@ def _filled_up(values: torch.Tensor, coarseness: int) -> torch.Tensor:
 
 def _answer(sample: Sample, model: LoadedModel, windows: Windows, filling, target: int, before: torch.Tensor, after: torch.Tensor) -> Answer:
     """The panels, from the logits before `[K]` and with each square covered `[rows, columns, K]`."""
-    probability_drop = (before.softmax(0) - after.softmax(2))[..., target].cpu()
+    probability_drop = (model.shares(before) - model.shares(after))[..., target].cpu()
     logit_drop = (before - after)[..., target].cpu()
     position = divmod(int(probability_drop.argmax()), windows.counts[1])
     decisive, label = after[position], model.label(target)
@@ -101,6 +101,6 @@ def _answer(sample: Sample, model: LoadedModel, windows: Windows, filling, targe
         Heatmap(windows.mean_map(probability_drop), signed=True, unit="probability", caption=f"Drop of the probability of “{label}”"),
         Heatmap(windows.mean_map(logit_drop), signed=True, unit="logit", caption=f"Drop of the logit of “{label}”"),
         Picture(windows.covered(sample.pixels, filling, [position])[0], label=origin, caption=f"Most decisive square: {place}"),
-        Predictions(torch.stack([before, decisive]), model.labels, ("before", "after"), caption="Predictions with the most decisive square covered"),
+        Predictions.of(model, torch.stack([before, decisive]), ("before", "after"), "Predictions with the most decisive square covered"),
         Note(f"Of {math.prod(windows.counts)} squares the most decisive is {place}: {what_changed(model, target, before, decisive)}."),
     )

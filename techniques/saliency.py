@@ -40,7 +40,7 @@ def saliency(
     pixels = sample.pixels.clone().requires_grad_(True)
     with torch.enable_grad():
         logits = model.logits(pixels)
-        target = int(logits[0].argmax()) if target is None else target
+        target = int(model.predicted(logits[0])) if target is None else target
         run.check()
         (gradient,) = torch.autograd.grad(logits[0, target], pixels)
     size = gradient[0].abs()

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from model_zoo.loaded import LoadedModel
+from tests.page_browser import browser, open_page, page  # noqa: F401  (fixtures)
 from tests.page_server import server  # noqa: F401  (a fixture)
 from tests.tiny_models import TINY_MODELS
 
@@ -20,7 +21,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 @pytest.fixture(scope="session")
 def tiny_models() -> dict[str, LoadedModel]:
-    """The four tiny models by name; techniques must leave them as they are."""
+    """The tiny models by name; techniques must leave them as they are."""
     return {name: make() for name, make in TINY_MODELS.items()}
 
 

@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face hub on the loopback address: enough of its protocol for one file to be fetched."""
+"""A stand-in for the Hugging Face hub on the loopback address: enough of its protocol for files to be fetched, also in parts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class Hub:
     """What the server holds and how it behaves; tests change it between requests.
 
-    `files` maps a path ("timm/name/resolve/main/model.safetensors") to bytes. With `status` every request gets
+    `files` maps a path ("timm/name/resolve/main/model.safetensors") to bytes; `main` is its only commit. With `status` every request gets
     that error; with `wrong_bytes` the body is not what its entity tag says; with `mute` no request is answered,
-    and with `half` only half of a body is sent, until `released` is set.
+    and with `half` only half of a body is sent, until `released` is set. The next `drops` bodies break off in the
+    middle. With `elsewhere` large files are at another address, as the real hub keeps them. `ranges` are the ranges that were asked for, `sent` counts the bytes of all
+    bodies, and `tokens` holds each request's host and what it was authorised with.
     """
 
     files: dict[str, bytes]
@@ -27,9 +29,21 @@ class Hub:
     wrong_bytes: bool = False
     mute: bool = False
     half: bool = False
+    drops: int = 0
+    elsewhere: bool = False
+    sent: int = 0
+    ranges: list[str] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
     requests: list[str] = field(default_factory=list)
+    tokens: list[tuple[str, str]] = field(default_factory=list)
     address: str = ""
+
+
+def _tag(path: str, body: bytes) -> str:
+    """The hub's entity tag: SHA-256 of a large file, git's own digest of a small one."""
+    if path.partition("?")[0].endswith(".json"):
+        return '"' + hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest() + '"'
+    return '"' + hashlib.sha256(body).hexdigest() + '"'
 
 
 @contextmanager
@@ -48,28 +62,60 @@ def serve(hub: Hub) -> Iterator[Hub]:
             if hub.mute:
                 hub.released.wait()
                 return
-            body = hub.files.get(self.path.lstrip("/").partition("?")[0])
-            status = hub.status or (200 if body is not None else 404)
+            hub.tokens.append((self.headers["Host"].partition(":")[0], self.headers.get("Authorization", "")))
+            path = self.path.partition("?")[0].removeprefix("/elsewhere").lstrip("/")
+            body = hub.files.get(path.replace(f"/resolve/{COMMIT}/", "/resolve/main/"))
+            if hub.elsewhere and body is not None and self.path.endswith(".safetensors") and not self.path.startswith("/elsewhere"):
+                self._send_away(body)
+                return
+            start = self._start(body)
+            status = hub.status or (404 if body is None else 206 if start else 200)
             self.send_response(status)
             self.send_header("X-Repo-Commit", COMMIT)
-            if status != 200:
+            if status not in (200, 206):
                 self.send_header("X-Error-Code", hub.error_code or "EntryNotFound")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
-            self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("ETag", _tag(self.path, body))
+            self.send_header("Content-Length", str(len(body) - start))
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
             self.end_headers()
             if with_body:
-                self._send(bytes(len(body)) if hub.wrong_bytes else body)
+                self._send((bytes(len(body)) if hub.wrong_bytes else body)[start:])
+
+        def _send_away(self, body: bytes) -> None:
+            self.send_response(302)
+            self.send_header("Location", hub.address.replace("127.0.0.1", "localhost") + "/elsewhere" + self.path)
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("X-Linked-ETag", _tag(self.path, body))
+            self.send_header("X-Linked-Size", str(len(body)))
+            self.send_header("ETag", '"of the redirection"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def _start(self, body: bytes | None) -> int:
+            asked = self.headers.get("Range")
+            if asked and body:
+                hub.ranges.append(asked)
+            return int(asked.removeprefix("bytes=").partition("-")[0]) if asked and body else 0
 
         def _send(self, body: bytes) -> None:
             middle = len(body) // 2
-            self.wfile.write(body[:middle])
-            self.wfile.flush()
+            self._write(body[:middle])
+            if hub.drops:
+                hub.drops -= 1
+                self.close_connection = True
+                return
             if hub.half:
                 hub.released.wait()
-            self.wfile.write(body[middle:])
+            self._write(body[middle:])
+
+        def _write(self, piece: bytes) -> None:
+            self.wfile.write(piece)
+            self.wfile.flush()
+            hub.sent += len(piece)
 
         def log_message(self, *_arguments) -> None:
             """Say nothing on the terminal."""

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+UPLOAD_MB = 60  # the models that tests upload are smaller
 START_SECONDS = 120  # a machine busy with other tests imports gradio slowly
 PRIVATE = ("GRADIO_", "LOUPE_", "SPACE", "HF_", "TORCH_HOME")  # settings of whoever runs the tests
 
@@ -47,7 +48,7 @@ def server(tmp_path_factory) -> Iterator[Server]:
     record.touch()
     port = _free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.offline_app", str(record), "--host", "127.0.0.1", "--port", str(port)],
+        [sys.executable, "-m", "tests.offline_app", str(record), "--host", "127.0.0.1", "--port", str(port), "--max-upload-mb", str(UPLOAD_MB)],
         cwd=ROOT,
         env=_environment(folder),
         stdout=subprocess.PIPE,

@@ -77,9 +77,10 @@ def test_there_is_one_endpoint_per_technique_named_after_its_module_and_no_other
 @pytest.mark.parametrize("technique", CATALOGUE.values(), ids=lambda t: t.name)
 def test_its_parameters_have_the_names_types_and_defaults_of_the_technique(endpoints, technique: Technique):
     found = endpoints["named_endpoints"][f"/{technique.name}"]["parameters"]
-    first, model, *settings = [(p["parameter_name"], p["python_type"]["type"], p["parameter_has_default"], p["parameter_default"]) for p in found]
+    first, model, *settings, framing = [(p["parameter_name"], p["python_type"]["type"], p["parameter_has_default"], p["parameter_default"]) for p in found]
     assert first == (("images", "list[filepath]", False, None) if technique.many else ("image", "filepath", False, None))
     assert model == ("model", "str", True, "bundled/imagenette")
+    assert framing == ("framing", "Literal['model', 'crop', 'squash', 'pad']", True, "model")
     types = {**TYPES, **{param.name: f"Literal{list(param.choices)}" for param in technique.params if param.kind == "choice"}}
     assert settings == [(param.name, types.get(param.name) or types[param.kind], True, param.default) for param in technique.params]
 
@@ -206,7 +207,7 @@ def digest(path: Path) -> str:
         ("occlusion", {"stride": 0}, "Stride: received '0', expected a whole number from 25 to 100 % of the window."),
         ("saliency", {"model": "timm/no_such_model"}, "timm has no trained model “no_such_model”."),
         ("saliency", {"model": "bundled/none"}, "There is no bundled model “none”. Expected one of digits, imagenette."),
-        ("saliency", {"model": "../../etc/passwd"}, "There is no model “../../etc/passwd”."),
+        ("saliency", {"model": "../../etc/passwd"}, "“../../etc/passwd” looks like a folder or a file, and none is opened by its name."),
         ("saliency", {"image": None}, "The call has no picture. Pass one as “image”."),
     ],
 )

@@ -190,7 +190,9 @@ def test_a_model_of_dense_layers_has_no_default_layer_and_says_so():
 
 
 def test_the_head_is_the_linear_layer_that_puts_out_the_logits(tiny_models):
-    assert {name: model.head for name, model in tiny_models.items()} == {"cnn": "5", "transformer": "head", "one_channel": "9", "single_logit": "5"}
+    assert {name: model.head for name, model in tiny_models.items()} == {
+        "cnn": "5", "transformer": "head", "one_channel": "9", "single_logit": "5", "several_labels": "5",
+    }  # fmt: skip
 
 
 # Logits

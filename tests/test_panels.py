@@ -44,6 +44,12 @@ def test_the_bar_of_a_class_is_as_long_as_its_probability():
     assert html.index("cat") < html.index("dog")
 
 
+@pytest.mark.parametrize(("rows", "filtered"), [(12, False), (13, True)])
+def test_only_a_long_table_has_a_box_to_filter_it(rows, filtered):
+    html = panel("a", Table(("layer", "n"), tuple((f"layer {number}", number) for number in range(rows))), None)
+    assert ("<loupe-table>" in html) is filtered and html.count("<tr>") == rows + 1
+
+
 def test_only_plain_pictures_can_be_sent_on():
     sample, send = Sample.from_pixels(np.zeros((3, 4, 4), np.float32), "nothing"), destinations([("Saliency", "saliency")], "panel")
     assert "lp-send" in panel("a", Picture(np.zeros((3, 4, 4), np.float32)), sample, send)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,7 +21,8 @@ from PIL import Image
 
 from model_zoo.errors import ParameterError
 from techniques.base import Heatmap, Note, Run
-from ui import files, session, worker
+from tests.page_server import UPLOAD_MB
+from ui import files, guard, session, worker
 from ui.session import Answered, Sessions
 from ui.settings import read_settings
 from ui.worker import Done, Failed, Preview, Progress, Stopped, in_worker, until
@@ -53,14 +56,35 @@ def test_a_body_above_the_limit_is_refused_by_its_declared_length(server):
     assert (status, text) == (413, "This request is too large; the limit is 4 MB.")
 
 
-def test_uploads_have_a_limit_of_twenty_files(server):
-    status, text, _ = ask(server, "/gradio_api/upload", "POST", headers={"Content-Length": str(400 * MEGABYTE + 1)})
-    assert (status, text) == (413, "This request is too large; the limit is 400 MB.")
+def test_all_files_of_an_upload_together_may_be_as_large_as_the_largest_file(server):
+    status, text, _ = ask(server, "/gradio_api/upload", "POST", headers={"Content-Length": str((UPLOAD_MB + 1) * MEGABYTE + 1)})
+    assert (status, text) == (413, f"This request is too large; the limit is {UPLOAD_MB + 1} MB.")
+
+
+def test_an_upload_that_would_fill_the_disk_is_refused(monkeypatch):
+    full = shutil.disk_usage("/")._replace(free=guard.SPARE + 99)
+    monkeypatch.setattr(guard.shutil, "disk_usage", lambda _folder: full)
+    sent = []
+
+    async def send(message) -> None:
+        sent.append(message)
+
+    async def app(_scope, _receive, _send) -> None:
+        sent.append("reached")
+
+    async def receive() -> dict:
+        return {}
+
+    for length in (b"100", b"99"):
+        scope = {"type": "http", "path": "/gradio_api/upload", "headers": [(b"content-length", length)]}
+        asyncio.run(guard.Guard(app, UPLOAD_MB)(scope, receive, send))
+    assert (sent[0]["status"], sent[1]["body"]) == (507, b"The storage of this server is full. Please try again later.")
+    assert sent[2:] == ["reached"]
 
 
 def test_one_uploaded_file_may_not_be_larger_than_the_limit(server):
     head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="large.png"\r\nContent-Type: image/png\r\n\r\n'
-    body = head + bytes(21 * 2**20) + b"\r\n--x--\r\n"
+    body = head + bytes(UPLOAD_MB * MEGABYTE + 1000) + b"\r\n--x--\r\n"
     assert ask(server, "/gradio_api/upload", "POST", body, {"Content-Type": "multipart/form-data; boundary=x"})[0] == 413
 
 
@@ -116,7 +140,7 @@ def call(server, name: str, *values) -> str | None:
     return json.loads(text.split("data: ", 1)[1])["error"]
 
 
-OUTSIDE = "This file has not been uploaded. Upload the picture itself."
+OUTSIDE = "This file has not been uploaded. Upload the file itself."
 ELSEWHERE = "Loupe fetches no files from other addresses. Upload the picture itself."
 
 
@@ -135,18 +159,18 @@ ELSEWHERE = "Loupe fetches no files from other addresses. Upload the picture its
     ],
 )
 def test_only_an_uploaded_file_is_taken_as_a_picture(server, payload, error):
-    assert call(server, "saliency", payload, "bundled/digits", None, "max") == error
+    assert call(server, "saliency", payload, "bundled/digits", None, "max", "model") == error
     assert server.asked_for() == []
 
 
 def test_no_other_parameter_makes_the_server_fetch_an_address(server):
-    assert call(server, "saliency", None, {"path": "http://example.com/model", **FILE}, None, "max") == ELSEWHERE
+    assert call(server, "saliency", None, {"path": "http://example.com/model", **FILE}, None, "max", "model") == ELSEWHERE
     assert server.asked_for() == []
 
 
 def test_a_file_of_the_machine_is_no_picture_of_a_set_either(server):
     cats = [{"path": str(ROOT / "ui/samples/cat.jpg")}] * 2
-    assert call(server, "average_activation", cats, "bundled/imagenette", "pictures", "2", True) is None
+    assert call(server, "average_activation", cats, "bundled/imagenette", "pictures", "2", True, "model") is None
 
 
 # Options
@@ -161,7 +185,7 @@ def no_settings(monkeypatch):
 def test_without_options_the_app_is_private_and_opens_with_the_bundled_model(no_settings):
     settings = read_settings([])
     assert (settings.host, settings.port, settings.share, settings.mcp) == (None, None, False, False)
-    assert (settings.model, settings.max_upload_mb, settings.seconds) == ("bundled/imagenette", 20, 600)
+    assert (settings.model, settings.max_upload_mb, settings.seconds) == ("bundled/imagenette", 1000, 600)
 
 
 def test_environment_variables_set_what_the_command_line_leaves_open(no_settings, monkeypatch):
@@ -180,9 +204,9 @@ def test_a_number_that_is_none_is_told_by_name(no_settings, monkeypatch, capsys)
     assert "argument --port: invalid int value: 'many'" in capsys.readouterr().err
 
 
-def test_a_space_gives_a_run_one_minute(no_settings, monkeypatch):
+def test_a_space_gives_a_run_one_minute_and_an_upload_less_room(no_settings, monkeypatch):
     monkeypatch.setenv("SPACE_ID", "somebody/loupe")
-    assert read_settings([]).seconds == 60
+    assert (read_settings([]).seconds, read_settings([]).max_upload_mb) == (60, 200)
 
 
 # The worker
@@ -317,7 +341,7 @@ def sessions() -> Sessions:
 
 
 def answered(megabytes: float, model) -> Answered:
-    return Answered(Heatmap(np.zeros((int(megabytes * 250), 1000), np.float32)), None, model, {})
+    return Answered(Heatmap(np.zeros((int(megabytes * 250), 1000), np.float32)), None, model.key, model.title, {})
 
 
 def test_the_sessions_longest_unused_go_when_there_are_too_many(sessions, monkeypatch):

@@ -20,6 +20,7 @@ from safetensors.torch import save
 import model_zoo
 from model_zoo import downloads, sources
 from model_zoo.cache import ModelCache
+from model_zoo.catalogue import hub_repository
 from model_zoo.errors import Cancelled, ModelLoadError
 from model_zoo.labels import imagenet_labels, unique
 from model_zoo.preprocessing import Preprocessing
@@ -119,7 +120,7 @@ def test_a_timm_name_without_a_tag_means_the_weights_timm_prefers():
     ("key", "near"),
     [
         ("resnet50", "timm/resnet50.a1_in1k"),
-        ("timm/dinov3", "timm/convnext_tiny.dinov3_lvd1689m"),
+        ("timm/convnext", "timm/convnext_tiny.fb_in1k"),
         ("timm/resnet5O.a1_in1k", "timm/resnet50.a1_in1k"),
         ("torchvision/squeezenet", "torchvision/squeezenet1_0"),
         ("bundled/mnist", "digits"),
@@ -131,15 +132,71 @@ def test_a_key_that_does_not_exist_is_answered_with_near_ones(key, near):
     assert near in str(refusal.value)
 
 
-@pytest.mark.parametrize("key", ["timm/hf-hub:someone/model", "timm/local-dir:/etc", "torchvision/fasterrcnn_resnet50_fpn", "timm/", "", "../x"])
-def test_a_key_cannot_reach_past_the_listed_models(key):
-    with pytest.raises(ModelLoadError):
+HOSTILE = {
+    "timm/hf-hub:someone/model": "timm has no trained model",
+    "timm/local-dir:/etc": "timm has no trained model",
+    "timm/../../etc/passwd": "timm has no trained model",
+    "timm/resnet50.a1_in1k/../x": "timm has no trained model",
+    "timm/resnet50.a1_in1k\n": "timm has no trained model",
+    "timm/": "timm has no trained model",
+    "torchvision/fasterrcnn_resnet50_fpn": "torchvision has no classifier",
+    "bundled/../../secret": "no bundled model",
+    "": "no model “”",
+    "../x": "none is opened by its name",
+    "/etc/passwd": "none is opened by its name",
+    "~/model.pth": "none is opened by its name",
+    "C:\\models\\x.pth": "none is opened by its name",
+    "local-dir:/etc": "none is opened by its name",
+    "local-dir:../../etc": "none is opened by its name",
+    "file:///etc/passwd": "not an address that models are taken from",
+    "https://example.org/owner/name": "not an address that models are taken from",
+    "http://169.254.169.254/latest/meta-data": "not an address that models are taken from",
+    "hf-hub:": "names no repository",
+    "hf-hub:one": "names no repository",
+    "hf-hub:/etc/passwd": "names no repository",
+    "hf_hub:../../x": "names no repository",
+    "hf-hub:owner/name/../../x": "names no repository",
+    "hf-hub:owner/name@main": "names no repository",
+    "hf-hub:owner/name?download=1": "names no repository",
+    "hf-hub:ow ner/name": "names no repository",
+    "hf-hub:owner/näme": "names no repository",
+    "hf-hub:owner/name.git": "names no repository",
+    "https://huggingface.co/../../x": "not an address that models are taken from",
+    "a" * 10_000: "no model “aaa",
+    "\x00\x1b[31mred": "no model “  \\[31mred”",
+    "<img src=x onerror=alert(1)>": "no model “<img",  # the page escapes what it shows
+    "名前/模型": "no model “名前/模型”",
+}
+
+
+@pytest.mark.parametrize("key", HOSTILE, ids=lambda key: ascii(key[:40]))
+def test_a_key_cannot_reach_past_the_listed_models(key, hub, monkeypatch):
+    monkeypatch.setattr(timm, "create_model", lambda *_arguments, **_settings: pytest.fail("a network was built"))
+    with pytest.raises(ModelLoadError, match=HOSTILE[key]) as refusal:
         model_zoo.load(key)
+    assert len(str(refusal.value)) < 400 and hub.requests == []
 
 
-def test_a_model_without_classes_is_refused():
+@pytest.mark.parametrize("text", ["hf-hub:a..b/c", "hf-hub:a--b/c", "hf-hub:-a/b", "hf-hub:a/b-", "hf-hub:a/.b", "hf-hub:timm/resnet.a_b-1"])
+def test_the_library_of_the_hub_takes_every_repository_that_we_take(text):
+    from huggingface_hub.utils import validate_repo_id
+
+    repository = hub_repository(text)
+    assert (repository is None) == (text != "hf-hub:timm/resnet.a_b-1")
+    if repository:
+        validate_repo_id(repository)
+
+
+def test_a_model_too_large_for_memory_is_refused_before_a_byte_is_asked_for(hub):
+    with pytest.raises(ModelLoadError, match=r"convnextv2_huge.fcmae_ft_in1k needs 2.6 GB of memory; 1.0 GB are allowed"):
+        model_zoo.load("timm/convnextv2_huge.fcmae_ft_in1k")
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("name", ["vit_small_patch14_dinov2.lvd142m", "vit_base_patch32_clip_224.openai", "vit_7b_patch16_dinov3.lvd1689m"])
+def test_a_model_without_classes_is_refused(name):
     with pytest.raises(ModelLoadError, match="features, not classes"):
-        model_zoo.load("timm/vit_small_patch14_dinov2.lvd142m")
+        model_zoo.load(f"timm/{name}")
 
 
 def test_bundled_models_need_no_download():
@@ -215,7 +272,7 @@ def test_weights_in_the_older_format_are_found_where_there_are_no_safetensors(hu
     assert model_zoo.load(KEY).classes == 1000
 
 
-def test_stop_ends_a_stalled_download_at_once_and_leaves_no_partial_file(hub, caches):
+def test_stop_ends_a_stalled_download_at_once(hub):
     hub.half = True
     started = time.monotonic()
     with pytest.raises(Cancelled):
@@ -223,15 +280,82 @@ def test_stop_ends_a_stalled_download_at_once_and_leaves_no_partial_file(hub, ca
     assert time.monotonic() - started < 8  # a stalled read alone would last 10 s
     hub.released.set()
     _join_downloads()
-    assert _partial_files(caches) == [] and model_zoo.needs_download(KEY)
+    assert model_zoo.needs_download(KEY)
+
+
+def test_after_stop_the_next_try_asks_for_the_rest_only(hub, published):
+    hub.half = True
+    with pytest.raises(Cancelled):
+        model_zoo.load(KEY, Watcher())
+    hub.half, before = False, hub.sent
+    hub.released.set()
+    _join_downloads()
+    sent_by_the_first = max(before, hub.sent)
+    watcher = Watcher(halfway=lambda: None)
+    assert model_zoo.load(KEY, watcher).classes == 1000
+    (asked,) = hub.ranges
+    kept = int(asked.removeprefix("bytes=").rstrip("-"))
+    assert kept > len(published) * 0.3  # whole pieces of 0.26 MB of half the file
+    assert hub.sent - sent_by_the_first == len(published) - kept
+    assert watcher.fractions == sorted(watcher.fractions) and watcher.fractions[-1] == 1.0
+
+
+def test_a_connection_that_breaks_in_the_middle_is_taken_up_again_within_the_same_download(hub, published):
+    hub.drops = 1
+    assert model_zoo.load(KEY).classes == 1000
+    assert len(hub.ranges) == 1 and hub.sent < 1.5 * len(published)
+
+
+def test_large_files_are_fetched_and_resumed_where_the_hub_keeps_them_and_no_password_goes_there(hub, published, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    hub.elsewhere, hub.drops = True, 1
+    assert model_zoo.load(KEY).classes == 1000
+    assert len(hub.ranges) == 1 and hub.sent < 1.5 * len(published)
+    assert {token for host, token in hub.tokens if host == "127.0.0.1"} == {"Bearer secret"}
+    assert {token for host, token in hub.tokens if host == "localhost"} == {""}
+
+
+def test_a_host_that_breaks_off_and_stays_away_leaves_a_beginning_for_the_next_try(hub, caches, published, monkeypatch):
+    from huggingface_hub import file_download
+
+    plain = file_download.http_stream_backoff
+
+    def gone_when_asked_for_the_rest(*arguments, headers, **settings):
+        if "Range" in headers:
+            raise OSError(errno.ECONNRESET, "Connection reset by peer")
+        return plain(*arguments, headers=headers, **settings)
+
+    hub.drops = 1
+    monkeypatch.setattr(file_download, "http_stream_backoff", gone_when_asked_for_the_rest)
+    with pytest.raises(ModelLoadError, match="cannot reach its host"):
+        model_zoo.load(KEY)
+    assert len(_partial_files(caches)) == 1 and model_zoo.needs_download(KEY)
+    monkeypatch.setattr(file_download, "http_stream_backoff", plain)
+    assert model_zoo.load(KEY).classes == 1000
+    assert len(hub.ranges) == 1 and hub.sent < 1.5 * len(published) and _partial_files(caches) == []
+
+
+def test_a_beginning_that_is_not_of_this_file_is_found_out_and_thrown_away(hub, caches, published):
+    import hashlib
+
+    partial = caches / "hub" / f"models--timm--{NAME}" / "blobs" / f"{hashlib.sha256(published).hexdigest()}.incomplete"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(bytes(1000))
+    with pytest.raises(ModelLoadError, match="wrong checksum"):
+        model_zoo.load(KEY)
+    assert model_zoo.load(KEY).classes == 1000
 
 
 @pytest.mark.parametrize(
     ("status", "code", "sentence"),
     [
-        (401, "RepoNotFound", "asks for permission"),
-        (403, "GatedRepo", "asks for permission"),
+        (401, "RepoNotFound", "gone or private"),
+        (404, "RepoNotFound", "gone or private"),
+        (403, "GatedRepo", "private or gated"),
         (404, "EntryNotFound", "does not have the file"),
+        (429, "", "too many requests"),
+        (500, "", "error 500"),
         (503, "", "error 503"),
     ],
 )
@@ -274,13 +398,23 @@ def test_bytes_that_are_not_the_published_ones_are_refused_and_not_kept(hub):
     assert model_zoo.load(KEY).classes == 1000
 
 
-def test_a_full_disk_is_one_sentence(hub, monkeypatch):
+def test_a_disk_that_fills_up_is_one_sentence_and_gets_its_room_back(hub, caches, monkeypatch):
     def full(self, count):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(downloads.Transfer, "add", full)
+    with monkeypatch.context() as patch, pytest.raises(ModelLoadError, match="the disk is full"):
+        patch.setattr(downloads.Transfer, "add", full)
+        model_zoo.load(KEY)
+    assert _partial_files(caches) == []
+    assert model_zoo.load(KEY).classes == 1000
+
+
+def test_a_disk_without_room_is_found_out_before_the_download(hub, published, monkeypatch):
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=len(published) - 1))
     with pytest.raises(ModelLoadError, match="the disk is full"):
         model_zoo.load(KEY)
+    assert hub.sent == 0
 
 
 @pytest.fixture
@@ -290,7 +424,7 @@ def web_weights(caches, published):
 
     name = f"tiny-{hashlib.sha256(published).hexdigest()[:8]}.pth"
     with serve(Hub({name: published})) as server:
-        yield server, downloads.UrlWeights("tiny", lambda: len(published), f"{server.address}/{name}")
+        yield server, downloads.UrlWeights("tiny", len(published), f"{server.address}/{name}")
 
 
 def test_a_file_at_a_web_address_goes_into_the_cache_of_torch_hub(web_weights, published, caches):
@@ -316,14 +450,35 @@ def test_a_file_that_was_there_before_is_never_removed_or_replaced(web_weights):
     assert server.requests == []
 
 
-def test_a_damaged_file_in_the_cache_is_one_sentence_and_stays(hub, caches):
+@pytest.fixture
+def damaged(hub, caches) -> Path:
+    """A file of the hub's cache that was whole when it was downloaded, with one bit turned over since."""
     model_zoo.load(KEY)
     (path,) = (caches / "hub").rglob("model.safetensors")
-    path.write_bytes(b"damaged")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
     sources.CACHE.clear()
-    with pytest.raises(ModelLoadError, match="could not be read"):
+    hub.requests.clear()
+    return path
+
+
+def test_a_damaged_file_of_the_hub_is_downloaded_again(damaged, hub, published):
+    assert model_zoo.load(KEY).classes == 1000
+    assert damaged.read_bytes() == published and hub.requests
+
+
+def test_a_damaged_file_without_a_network_is_one_sentence(damaged, hub):
+    hub.status = 503
+    with pytest.raises(ModelLoadError, match="on this machine is damaged. It needs a download of about 2 MB, and its host answers with error 503"):
         model_zoo.load(KEY)
-    assert path.read_bytes() == b"damaged"
+
+
+def test_a_file_that_arrives_wrong_a_second_time_is_one_sentence(damaged, hub):
+    hub.wrong_bytes = True
+    with pytest.raises(ModelLoadError, match="wrong checksum"):
+        model_zoo.load(KEY)
+    assert len([request for request in hub.requests if request.startswith("GET")]) == 1
 
 
 def test_the_run_of_a_technique_can_follow_a_download_and_stop_it(hub):
@@ -335,24 +490,7 @@ def test_the_run_of_a_technique_can_follow_a_download_and_stop_it(hub):
         model_zoo.load(KEY, Run(report=lambda fraction, text: stop.set(), stop=stop))
 
 
-# Models kept in memory
-
-
-def test_the_model_used_longest_ago_is_dropped_when_memory_is_full():
-    first, second, third = (tiny_models.cnn() for _ in range(3))
-    cache = ModelCache(2 * first.bytes)
-    for key, model in (("first", first), ("second", second)):
-        cache.get(key, lambda model=model: model, lambda: None)
-    cache.find("first")
-    cache.get("third", lambda: third, lambda: None)
-    assert (cache.find("first"), cache.find("second"), cache.find("third")) == (first, None, third)
-
-
-def test_a_model_larger_than_the_limit_is_kept_until_the_next():
-    cache = ModelCache(1)
-    model = tiny_models.cnn()
-    cache.get("large", lambda: model, lambda: None)
-    assert cache.find("large") is model
+# One model for several visitors
 
 
 def test_two_threads_that_want_one_model_load_it_once():
@@ -365,7 +503,7 @@ def test_two_threads_that_want_one_model_load_it_once():
         return model
 
     results = []
-    threads = [threading.Thread(target=lambda: results.append(cache.get("one", make, lambda: None))) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: results.append(cache.get("one", model.bytes, make, lambda: None))) for _ in range(2)]
     threads[0].start()
     began.wait(10)
     threads[1].start()
@@ -387,11 +525,11 @@ def test_a_visitor_who_waits_for_another_ones_load_can_stop():
     def stop():
         raise Cancelled
 
-    thread = threading.Thread(target=lambda: cache.get("one", make, lambda: None))
+    thread = threading.Thread(target=lambda: cache.get("one", model.bytes, make, lambda: None))
     thread.start()
     began.wait(10)
     with pytest.raises(Cancelled):
-        cache.get("one", make, stop)
+        cache.get("one", model.bytes, make, stop)
     finish.set()
     thread.join(10)
     assert cache.find("one") is model

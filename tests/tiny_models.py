@@ -1,4 +1,4 @@
-"""Four classifiers that run in a millisecond: seeded random weights, every kind of model a technique may meet.
+"""Five classifiers that run in a millisecond: seeded random weights, every kind of model a technique may meet.
 
 Their heads are scaled until the logits differ between pictures by more than a rounding error, so that a
 technique has something to explain and an attack something to fool.
@@ -36,15 +36,21 @@ def single_logit() -> LoadedModel:
     return _wrap(lambda: _blocks(classes=1), "single_logit", ("no", "yes"), Preprocessing(3, (32, 32), crop_fraction=1.0))
 
 
-TINY_MODELS = {make.__name__: make for make in (cnn, transformer, one_channel, single_logit)}
+def several_labels() -> LoadedModel:
+    """The convolutional network, each of its 5 outputs read as a yes/no question of its own; 10 classes with the opposites."""
+    return _wrap(_blocks, "several_labels", LABELS, Preprocessing(3, (32, 32), crop_fraction=1.0), multi_label=True)
 
 
-def _wrap(build, name: str, labels: tuple[str, ...], preprocessing: Preprocessing) -> LoadedModel:
+TINY_MODELS = {make.__name__: make for make in (cnn, transformer, one_channel, single_logit, several_labels)}
+
+
+def _wrap(build, name: str, labels: tuple[str, ...], preprocessing: Preprocessing, multi_label: bool = False) -> LoadedModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = build()
         _fit(network, torch.rand(16, preprocessing.channels, *preprocessing.size), preprocessing)
-    return wrap(network, key=f"tiny/{name}", title=f"Tiny {name.replace('_', ' ')}", labels=labels, preprocessing=preprocessing)
+    title = f"Tiny {name.replace('_', ' ')}"
+    return wrap(network, key=f"tiny/{name}", title=title, labels=labels, preprocessing=preprocessing, multi_label=multi_label)
 
 
 @torch.no_grad()

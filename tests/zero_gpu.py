@@ -74,7 +74,7 @@ def rehearse(platform: Platform, device) -> dict:
 
     torch.autograd.grad = watched
     seen["default_layer"] = transformer().default_layer
-    model = CACHE.get(KEY, lambda: replace(cnn(), key=KEY), lambda: None)
+    model = CACHE.get(KEY, 0, lambda: replace(cnn(), key=KEY), lambda: None)
     sample = Sample.from_pixels(torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0)), "noise")
     other = Sample.from_pixels(1 - sample.pixels, "its negative")
 

@@ -13,6 +13,8 @@ import numpy as np
 
 import model_zoo
 from model_zoo.errors import AppError
+from model_zoo.loaded import LoadedModel
+from model_zoo.preprocessing import FRAMINGS
 from techniques import catalogue
 from techniques.base import Param, Sample, Samples, Technique
 from techniques.base.export import write_bundle
@@ -58,14 +60,16 @@ def build_api(settings: Settings) -> None:
         trigger = gr.Button("API")
         image = PictureInput(format="png", label="Picture")
         images = PicturesInput(file_count="multiple", label="Pictures")
-        model = Setting(_described("string", "bundled/<name>, timm/<name> or torchvision/<name>"), settings.model)
+        model = Setting(_described("string", "bundled/<name>, timm/<name>, torchvision/<name> or hf-hub:owner/name"), settings.model)
+        how = f"How a picture is made as large as the model wants it: {', '.join(f'{name}, {meaning}' for name, meaning in FRAMINGS.items())}."
+        framing = Setting({**_described("string", how), "enum": list(FRAMINGS)}, "model")
         summary = gr.JSON(label="Manifest")
         files = gr.File(file_count="multiple", label="Pictures as PNG, numbers as arrays.npz")
         for technique in catalogue().values():
             for param in technique.params:
                 components[param] = components.get(param) or _parameter(param)
             inputs = {"images": images} if technique.many else {"image": image}
-            inputs |= {"model": model} | {param.name: components[param] for param in technique.params}
+            inputs |= {"model": model} | {param.name: components[param] for param in technique.params} | {"framing": framing}
             trigger.click(
                 _endpoint(technique, list(inputs), settings),
                 list(inputs.values()),
@@ -119,15 +123,15 @@ def _endpoint(technique: Technique, names: list[str], settings: Settings) -> Cal
 
 def _run(technique: Technique, given: dict[str, Any], settings: Settings) -> tuple[dict, list[str]]:
     """Read the pictures, run, and write the files: (manifest, paths)."""
-    model = model_zoo.load(str(given.pop("model")))
+    model, framing = model_zoo.load(str(given.pop("model"))), given.pop("framing")
     if technique.many:
         pictures = [upload.read() for upload in given.pop("images")]
-        sample: Sample | Samples = Samples(tuple(_sample(picture, model) for picture in pictures))
+        sample: Sample | Samples = Samples(tuple(_sample(picture, model, framing) for picture in pictures))
     else:
         upload = given.pop("image")
         if not isinstance(upload, Upload):
             raise gr.Error("The call has no picture. Pass one as “image”.", print_exception=False)
-        sample = _sample(upload.read(), model)
+        sample = _sample(upload.read(), model, framing)
     for param in technique.params:
         if param.kind == "mask":
             given[param.name] = _painted(given[param.name])
@@ -143,8 +147,8 @@ def _run(technique: Technique, given: dict[str, Any], settings: Settings) -> tup
     return json.loads((folder / "manifest.json").read_text(encoding="utf-8")), [str(path) for path in paths]
 
 
-def _sample(picture: ReadPicture, model) -> Sample:
-    return Sample.from_image(picture.image, model, picture.origin, picture.notes)
+def _sample(picture: ReadPicture, model: LoadedModel, framing: str) -> Sample:
+    return Sample.from_image(picture.image, model, picture.origin, picture.notes, framing)
 
 
 def _painted(upload: Upload | None) -> np.ndarray | None:

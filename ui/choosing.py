@@ -11,11 +11,14 @@ import gradio as gr
 from PIL import Image
 
 from model_zoo.errors import AppError, UploadError
+from model_zoo.loaded import LoadedModel
 from techniques.base import Sample
 from techniques.base.pictures import ReadPicture, read_picture
+from techniques.base.sample import to_image
 from ui.events import LIGHT
-from ui.files import shown_picture
+from ui.files import png_bytes, shown_picture
 from ui.header import Header
+from ui.panels import data_url
 from ui.samples import SamplePicture, digits, photographs, sample
 from ui.session import Session, Sessions
 from ui.upload import Upload
@@ -51,6 +54,15 @@ def shown(session: Session) -> list:
     exact = " · at full precision" if isinstance(picture, Sample) else ""
     notes = "".join(f"<span class='lp-note-tag'>{escape(note)}</span>" for note in picture.notes)
     return [shown_picture(picture.image), f"<p class='lp-origin'>{escape(picture.origin)}{exact}{notes}</p>"]
+
+
+def seen(sample: Sample, model: LoadedModel) -> str:
+    """What the model sees of a picture, and how it was made to fit."""
+    height, width = sample.pixels.shape[-2:]
+    fitted = sample.exact and tuple(sample.image.size) == (width, height)
+    how = "pixel by pixel" if fitted else model.preprocessing.framed(sample.framing).own_framing
+    image = f"<img src='{data_url(png_bytes(to_image(sample.pixels[0])))}' alt='What the model sees'>"
+    return f"<figure class='lp-seen'>{image}<figcaption>What the model sees: {height} × {width} px, {escape(how)}</figcaption></figure>"
 
 
 def painting(png: str) -> Image.Image | None:

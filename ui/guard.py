@@ -6,6 +6,8 @@ Gradio takes a web address wherever a file may be given, for any component, and 
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Awaitable, Callable, MutableMapping
 from urllib.parse import unquote
 
@@ -14,6 +16,7 @@ from gradio import processing_utils
 
 MEGABYTE = 1_000_000
 JSON_MEGABYTES = 4
+SPARE = 10**9  # bytes of the disk that stay free
 
 Scope = MutableMapping
 Receive = Callable[[], Awaitable[MutableMapping]]
@@ -30,12 +33,12 @@ def fetch_nothing() -> None:
 
 
 class Guard:
-    """An ASGI middleware. Refuses a body above its limit (uploads: several files' worth; everything else a few MB),
-    refuses to fetch files from other hosts for a visitor, and forbids browsers to guess content types."""
+    """An ASGI middleware. Refuses a body above its limit (uploads: the largest file's worth; everything else a few MB) and
+    an upload that would fill the disk, refuses to fetch files from other hosts for a visitor, and forbids browsers to guess content types."""
 
     def __init__(self, app, max_upload_mb: int):
         self.app = app
-        self.upload_bytes = 20 * max_upload_mb * MEGABYTE
+        self.upload_bytes = (max_upload_mb + 1) * MEGABYTE  # the file, and the lines that frame it
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,6 +52,9 @@ class Guard:
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if int(length) > limit if length.isdigit() else True:
             await _refuse(send, 413, f"This request is too large; the limit is {limit // MEGABYTE} MB.")
+            return
+        if path.endswith("/upload") and shutil.disk_usage(tempfile.gettempdir()).free < int(length) + SPARE:
+            await _refuse(send, 507, "The storage of this server is full. Please try again later.")
             return
         await self.app(scope, _counting(receive, limit), _with_header(send))
 

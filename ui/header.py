@@ -8,7 +8,8 @@ from html import escape
 
 import gradio as gr
 
-import model_zoo
+from ui.model_search import ModelSearch, build_search
+from ui.own_model import OwnModel, build_own_model
 from ui.samples import SamplePicture, digits, photographs
 from ui.upload import PictureInput
 
@@ -40,7 +41,10 @@ class Header:
     samples: gr.HTML
     sketch_box: gr.Column
     sketch: gr.HTML
-    model: gr.Dropdown
+    framing: gr.Radio
+    seen: gr.HTML
+    search: ModelSearch
+    own: OwnModel
     model_status: gr.HTML
     stop_loading: gr.Button
     target: gr.Dropdown
@@ -60,21 +64,24 @@ def build_header(default_model: str) -> Header:
                 sources=["upload", "webcam", "clipboard"],
                 format="png",
                 show_label=False,
-                height=250,
+                height=220,
                 elem_id="picture",
                 buttons=["download", "fullscreen"],
                 placeholder="Drop a picture here\nor click to choose one",
             )
             origin = gr.HTML(elem_id="origin")
+            with gr.Row(elem_id="framing-row"):
+                seen = gr.HTML(elem_id="seen")
+                framing = gr.Radio(
+                    [("Model's own", "model"), ("Crop", "crop"), ("Squash", "squash"), ("Pad", "pad")],
+                    value="model",
+                    label="Fitted by",
+                    min_width=140,
+                    elem_id="framing",
+                )
         with gr.Column(scale=4, min_width=280, elem_classes="lp-card"):
             gr.HTML("<h3>Model</h3>")
-            model = gr.Dropdown(
-                [(f"{entry.title} ({entry.key})", entry.key) for entry in model_zoo.keys()],
-                value=default_model,
-                allow_custom_value=True,
-                label="Choose one, or type timm/<name> or torchvision/<name>",
-                elem_id="model",
-            )
+            search = build_search(default_model)
             model_status = gr.HTML(elem_id="model-status")
             stop_loading = gr.Button("Stop", size="sm", visible=False, elem_id="stop-loading")
             target = gr.Dropdown(
@@ -90,6 +97,7 @@ def build_header(default_model: str) -> Header:
                     [("The model's choice", "")], value="", allow_custom_value=True, label="Layer", min_width=160, scale=3, elem_id="layer"
                 )
                 seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, min_width=80, scale=1, elem_id="seed")
+            own = build_own_model()
         with gr.Column(scale=4, min_width=280, elem_classes="lp-card"):
             gr.HTML("<h3>What the model says</h3>")
             top_five = gr.HTML("<p class='lp-hint'>Starting PyTorch …</p>", elem_id="top-five", js_on_load=FORWARD_CLICKS)
@@ -98,7 +106,9 @@ def build_header(default_model: str) -> Header:
                 pad = "<loupe-paint mode='ink' width='280' height='280'></loupe-paint>"
                 sketch = gr.HTML(pad, elem_id="sketch", js_on_load=FORWARD_STROKES)
     samples = gr.HTML(sample_strip(3), elem_id="samples", js_on_load=FORWARD_CLICKS)
-    return Header(session, picture, origin, samples, sketch_box, sketch, model, model_status, stop_loading, target, layer, seed, top_five)
+    return Header(
+        session, picture, origin, samples, sketch_box, sketch, framing, seen, search, own, model_status, stop_loading, target, layer, seed, top_five
+    )
 
 
 def sample_strip(channels: int) -> str:

@@ -14,7 +14,7 @@ from techniques import catalogue
 from techniques.base import FAMILIES
 from techniques.base.drawing import SIGNED_MAPS, UNSIGNED_MAPS, colour_table
 from ui.api import build_api
-from ui.guard import Guard, fetch_nothing
+from ui.guard import MEGABYTE, Guard, fetch_nothing
 from ui.header import build_header
 from ui.session import Sessions
 from ui.settings import Settings
@@ -68,7 +68,7 @@ def launch_options(settings: Settings) -> dict:
         "theme": theme(),
         "css_paths": [ASSETS / "loupe.css"],
         "head": f"<script>window.loupeColours = {json.dumps(colours, separators=(',', ':'))};</script><script>{script}</script>",
-        "max_file_size": f"{settings.max_upload_mb}mb",
+        "max_file_size": settings.max_upload_mb * MEGABYTE,
         "app_kwargs": {"middleware": [Middleware(Guard, max_upload_mb=settings.max_upload_mb)]},
         "footer_links": ["api"],
         "show_error": False,

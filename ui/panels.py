@@ -14,6 +14,8 @@ from techniques.base.results import Animation, Browser, Curve, Gallery, Heatmap,
 from techniques.base.sample import Sample, Samples, to_image
 from ui.files import png_bytes
 
+LONG_TABLE = 12  # rows; a longer table gets a box that filters it
+
 
 def data_url(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
@@ -103,7 +105,8 @@ def _(result, sample) -> str:
 def _(result: Table, sample) -> str:
     head = "".join(f"<th>{escape(column)}</th>" for column in result.columns)
     rows = "".join("<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>" for row in result.rows)
-    return f"<div class='lp-scroll'><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    table = f"<div class='lp-scroll'><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    return f"<loupe-table>{table}</loupe-table>" if len(result.rows) > LONG_TABLE else table
 
 
 def _cell(value: str | int | float) -> str:

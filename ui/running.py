@@ -64,7 +64,7 @@ def run_handler(
             elif isinstance(event, Stopped):
                 yield [STOPPED, *_buttons(running=False), *untouched]
             else:
-                answered = Answered(event.value, sample, model, given)
+                answered = Answered(event.value, sample, model.key, model.title, given)
                 filled = _fill(answered, titles, browsers, choices)
                 if isinstance(event, Done):
                     sessions.keep(session, technique.name, answered)
@@ -83,8 +83,12 @@ def save_handler(technique: Technique, sessions: Sessions) -> Callable[[str], st
         answered = session.answers.get(technique.name) if session else None
         if answered is None:
             raise gr.Error("This result is no longer kept. Please run it again.", print_exception=False)
+        try:
+            model = model_zoo.load(answered.model_key)
+        except AppError as error:
+            raise gr.Error(escape(str(error)), print_exception=False) from error
         folder = new_folder(f"loupe-{technique.name}")
-        write_bundle(folder, technique, answered.sample, answered.model, answered.settings, answered.answer)
+        write_bundle(folder, technique, answered.sample, model, answered.settings, answered.answer)
         archive = shutil.make_archive(str(folder), "zip", folder)
         shutil.rmtree(folder)
         prune()
@@ -110,7 +114,7 @@ def _progress(event: Progress) -> str:
 def _finished(answered: Answered) -> str:
     sample = answered.sample
     of = f"{len(sample)} pictures" if isinstance(sample, Samples) else sample.origin
-    return f"<p class='lp-done'>{escape(of)} · {escape(answered.model.title)}</p>"
+    return f"<p class='lp-done'>{escape(of)} · {escape(answered.model_title)}</p>"
 
 
 def _fill(answered: Answered, titles: dict[str, str], browsers: list[str], choices: list[tuple[str, str]]) -> list:

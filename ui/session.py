@@ -9,12 +9,15 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from model_zoo import uploads
 from model_zoo.loaded import LoadedModel
+from model_zoo.sources import CACHE
+from model_zoo.uploads import Draft
 from techniques.base import Sample, Samples
 from techniques.base.pictures import ReadPicture
 from techniques.base.results import all_arrays
@@ -25,11 +28,15 @@ ANSWER_BYTES = 1_000_000_000
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """A technique's answer with everything that made it: enough to show, save and send it on."""
+    """A technique's answer with what made it: enough to show, save and send it on.
+
+    The model is named, not held: its weights would stay in memory as long as the page is open.
+    """
 
     answer: Any
     sample: Sample | Samples
-    model: LoadedModel
+    model_key: str
+    model_title: str
     settings: dict[str, Any]
 
     @property
@@ -44,11 +51,38 @@ class Session:
     id: str
     connection: str
     model_key: str
+    model_name: str
+    framing: str = "model"
+    draft: Draft | None = None
+    tokens: set[str] = field(default_factory=set)
     picture: ReadPicture | Sample | None = None
     pictures: list[ReadPicture | Sample] = field(default_factory=list)
     masks: dict[str, np.ndarray] = field(default_factory=dict)
     answers: dict[str, Answered] = field(default_factory=dict)
     stops: dict[str, threading.Event] = field(default_factory=dict)
+
+    def take(self, draft: Draft) -> None:
+        """The visitor's newest weights; older ones go, but for those of the model in use."""
+        self.draft = draft
+        self.tokens.add(draft.token)
+        self._discard(keep={draft.token, uploads.token_of(self.model_key)})
+
+    def use(self, model: LoadedModel) -> None:
+        """The model of the page from now on."""
+        self.model_key = model.key
+        self.model_name = model.title if uploads.token_of(model.key) else model.key
+
+    def end(self) -> None:
+        """The page has closed: nothing that the visitor brought along stays."""
+        for stop in self.stops.values():
+            stop.set()
+        self._discard(keep=set())
+
+    def _discard(self, keep: set[str | None]) -> None:
+        for token in self.tokens - keep:
+            CACHE.forget(f"upload/{token}/")
+            uploads.discard(token)
+        self.tokens &= keep
 
     def begin(self, work: str) -> threading.Event:
         """The flag by which `stop` ends the work of this name that begins now."""
@@ -61,17 +95,17 @@ class Session:
 
     def sample(self, model: LoadedModel) -> Sample:
         """The current picture for this model."""
-        return _for_model(self.picture, model)
+        return _for_model(self.picture, model, self.framing)
 
     def samples(self, model: LoadedModel) -> Samples:
         """The picture set for this model."""
-        return Samples(tuple(_for_model(picture, model) for picture in self.pictures))
+        return Samples(tuple(_for_model(picture, model, self.framing) for picture in self.pictures))
 
 
-def _for_model(picture: ReadPicture | Sample, model: LoadedModel) -> Sample:
+def _for_model(picture: ReadPicture | Sample, model: LoadedModel, framing: str) -> Sample:
     if isinstance(picture, Sample):
-        return picture.fit(model)
-    return Sample.from_image(picture.image, model, picture.origin, picture.notes)
+        return replace(picture, framing=framing).fit(model)
+    return Sample.from_image(picture.image, model, picture.origin, picture.notes, framing)
 
 
 class Sessions:
@@ -84,11 +118,12 @@ class Sessions:
 
     def create(self, connection: str) -> Session:
         """A session for one open page; `connection` is gradio's name for it, `id` is ours and cannot be guessed."""
-        session = Session(secrets.token_urlsafe(16), connection, self.default_model)
+        session = Session(secrets.token_urlsafe(16), connection, self.default_model, self.default_model)
         with self._lock:
             self._sessions[session.id] = session
-            while len(self._sessions) > SESSIONS:
-                self._sessions.popitem(last=False)
+            ended = [self._sessions.popitem(last=False)[1] for _ in range(len(self._sessions) - SESSIONS)]
+        for other in ended:
+            other.end()
         return session
 
     def find(self, session_id: str) -> Session | None:
@@ -100,8 +135,11 @@ class Sessions:
     def leave(self, connection: str) -> None:
         """Forget the session of a page that was closed."""
         with self._lock:
-            for session in [s for s in self._sessions.values() if s.connection == connection]:
+            ended = [session for session in self._sessions.values() if session.connection == connection]
+            for session in ended:
                 del self._sessions[session.id]
+        for session in ended:
+            session.end()
 
     def keep(self, session: Session, technique: str, answered: Answered) -> None:
         """Remember an answer; the oldest pages' answers go when all together take too much memory."""

@@ -37,7 +37,7 @@ def read_settings(arguments: list[str] | None = None) -> Settings:
     option("host", str, None, "address to listen on; 0.0.0.0 for every network")
     option("port", int, None, "port to listen on; the first free one from 7860 when left out")
     option("model", str, "bundled/imagenette", "the model the page opens with")
-    option("max-upload-mb", int, 20, "largest file a visitor may upload, in MB")
+    option("max-upload-mb", int, 200 if on_space else 1000, "largest file a visitor may upload, in MB")
     option("seconds", int, 60 if on_space else 600, "longest time one run may take, in seconds")
     switch("share", "make a public link through gradio's tunnel")
     switch("mcp", "offer every technique as an MCP tool; needs `pip install 'gradio[mcp]'`")

@@ -26,8 +26,8 @@ class Upload:
         if payload is None or not payload.path:
             return None
         if not is_in_or_equal(payload.path, folder):
-            raise gr.Error("This file has not been uploaded. Upload the picture itself.", print_exception=False)
-        return cls(payload.path, payload.orig_name or "picture")
+            raise gr.Error("This file has not been uploaded. Upload the file itself.", print_exception=False)
+        return cls(payload.path, payload.orig_name or "file")
 
     def read(self) -> ReadPicture:
         """The picture; UploadError says in a sentence why it is none."""
@@ -41,6 +41,18 @@ class PictureInput(gr.Image):
 
     def get_block_name(self) -> str:
         return "image"
+
+    def preprocess(self, payload) -> Upload | None:
+        return Upload.of(payload, self.GRADIO_CACHE)
+
+
+class FileInput(gr.File):
+    """One file of any kind, which is not looked into: it returns the `Upload`, or None when there is none."""
+
+    is_template = True
+
+    def get_block_name(self) -> str:
+        return "file"
 
     def preprocess(self, payload) -> Upload | None:
         return Upload.of(payload, self.GRADIO_CACHE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from html import escape
@@ -11,22 +11,20 @@ import gradio as gr
 
 import model_zoo
 from model_zoo.errors import AppError
-from model_zoo.loaded import LoadedModel
 from techniques.base import Predictions, Sample
 from techniques.base.results import panels
-from ui.choosing import GONE, choose_sample, shown, wire_choosing
+from ui.choosing import GONE, choose_sample, seen, shown, wire_choosing
 from ui.events import COMPUTE, LIGHT
-from ui.header import Header, sample_strip
+from ui.header import Header
+from ui.model_loading import wire_model
 from ui.painting import canvas, wire_painting
 from ui.panels import top_five
 from ui.session import Session, Sessions
 from ui.settings import Settings
 from ui.technique_tab import TechniqueTab
 from ui.tray import tray_items, wire_tray
-from ui.worker import Done, Failed, Stopped, in_worker, until
 
 WAITING = "<p class='lp-hint lp-busy'>Waiting for its turn …</p>"
-MODEL = "model"  # the name by which loading a model is stopped; no technique has it
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Page:
 def wire(demo: gr.Blocks, page: Page) -> None:
     """Connect all parts. A new page starts with a sample, the model, its predictions and the first technique's answer."""
     header = page.header
-    look, look_outputs = _look(page), [header.top_five, *(tab.paint for tab in page.painted)]
+    look, look_outputs = _look(page), [header.top_five, header.seen, *(tab.paint for tab in page.painted)]
 
     def start(request: gr.Request) -> list:
         session = page.sessions.create(request.session_hash)
@@ -67,13 +65,16 @@ def wire(demo: gr.Blocks, page: Page) -> None:
         return [session.id, *shown(session)]
 
     starting = demo.load(start, None, [header.session, header.picture, header.origin], **LIGHT)
-    loaded = _wire_model(page, starting)
+    loaded = wire_model(page, starting)
     first_look = None
     for event in loaded:
         seen = event.then(look, header.session, look_outputs, show_progress_on=header.top_five, **COMPUTE)
         first_look = first_look or seen
     for event in wire_choosing(header, page.sessions):
         event.success(look, header.session, look_outputs, trigger_mode="always_last", show_progress_on=header.top_five, **COMPUTE)
+    header.framing.input(_frame(page), [header.session, header.framing], None, **LIGHT).success(
+        look, header.session, look_outputs, trigger_mode="always_last", show_progress_on=header.top_five, **COMPUTE
+    )
     header.top_five.choose(_chosen_class, None, header.target, trigger_mode="multiple", **LIGHT)
     for tab in page.tabs:
         _wire_run(page, tab, first_look if tab is page.tabs[0] else None)
@@ -92,79 +93,26 @@ def _stop(page: Page, work: str, session_id: str) -> None:
     page.session(session_id).stop(work)
 
 
+def _frame(page: Page) -> Callable[[str, str], None]:
+    """The handler that remembers how pictures are to be made as large as the model wants them."""
+
+    def frame(session_id: str, framing: str) -> None:
+        page.session(session_id).framing = str(framing)
+
+    return frame
+
+
 def _chosen_class(event: gr.EventData) -> str:
     return str(event._data.get("name", ""))
 
 
-def _wire_model(page: Page, starting) -> list:
-    """The model list: load with progress and Stop, keep the current model on any failure."""
-    header = page.header
-    outputs = [
-        header.model, header.model_status, header.stop_loading, header.target, header.layer, header.samples, header.sketch_box, header.picture,
-        header.origin, *(tab.notice for tab in page.tabs), *(tab.run for tab in page.tabs), *(tab.tray.gallery for tab in page.trays),
-    ]  # fmt: skip
-    untouched = [gr.skip()] * (len(outputs) - 3)
-
-    def load_model(session_id: str, key: str) -> Iterator[list]:
-        session = page.session(session_id)
-        loading = in_worker(lambda run: model_zoo.load(str(key).strip(), run), page.settings.seconds)
-        for event in until(session.begin(MODEL), loading):
-            if isinstance(event, Done):
-                session.model_key = event.value.key
-                choose_sample(session, event.value.preprocessing.channels)
-                yield _model_shown(page, event.value, session)
-            elif isinstance(event, Failed):
-                gr.Warning(escape(event.text), title="The model stays as it was", duration=12)
-                yield [session.model_key, f"<p class='lp-error'>{escape(event.text)}</p>", gr.Button(visible=False), *untouched]
-            elif isinstance(event, Stopped):
-                yield [session.model_key, "<p class='lp-hint'>Stopped; the model stays as it was.</p>", gr.Button(visible=False), *untouched]
-            else:
-                busy = f"<p class='lp-hint lp-busy'>{escape(event.text or 'Loading …')}</p>"
-                yield [gr.skip(), busy, gr.Button(visible=True), *untouched]
-
-    inputs, shown_on = [header.session, header.model], header.model_status
-    first = starting.then(load_model, inputs, outputs, show_progress_on=shown_on, **COMPUTE)
-    chosen = header.model.input(load_model, inputs, outputs, show_progress_on=shown_on, trigger_mode="always_last", **COMPUTE)
-    header.stop_loading.click(partial(_stop, page, MODEL), header.session, None, **LIGHT)
-    return [first, chosen]
-
-
-def _model_shown(page: Page, model: LoadedModel, session: Session) -> list:
-    """The header and the tabs for a model that has just been loaded, in the order of the model's outputs."""
-    layers = [("The model's choice" + (f": {model.default_layer}" if model.default_layer else ""), "")]
-    layers += [(f"{layer.name} · {layer.grid[0]}×{layer.grid[1]}", layer.name) for layer in model.spatial_layers()]
-    channels = model.preprocessing.channels
-    reasons = [tab.technique.why_not(model) for tab in page.tabs]
-    return [
-        model.key,
-        _facts(model),
-        gr.Button(visible=False),
-        gr.Dropdown(choices=[("The predicted class", ""), *((label, label) for label in model.labels)], value=""),
-        gr.Dropdown(choices=layers, value=""),
-        sample_strip(channels),
-        gr.Column(visible=channels == 1),
-        *shown(session),
-        *(f"<p class='lp-error'>Not for this model: {escape(reason)}</p>" if reason else "" for reason in reasons),
-        *(gr.Button(interactive=not reason) for reason in reasons),
-        *([tray_items(session)] * len(page.trays)),
-    ]
-
-
-def _facts(model: LoadedModel) -> str:
-    height, width = model.preprocessing.size
-    parameters = sum(p.numel() for p in model.network.parameters())
-    size = f"{parameters / 1e6:.1f} M" if parameters >= 1e6 else f"{parameters / 1e3:.0f} k"
-    facts = [f"{size} parameters", f"{height} × {width} px", f"{model.classes} classes", *model.notes]
-    return "<p class='lp-facts'>" + "".join(f"<span>{escape(fact)}</span>" for fact in facts) + "</p>"
-
-
 def _look(page: Page) -> Callable:
-    """The handler that shows the model's top five for the current picture, and puts it under the brushes."""
+    """The handler that shows what the model sees of the current picture and its top five, and puts it under the brushes."""
 
     def look(session_id: str) -> list:
         session = page.session(session_id)
         session.masks.clear()
-        untouched = [gr.skip()] * len(page.painted)
+        untouched = [gr.skip()] * (1 + len(page.painted))
         if session.picture is None:
             return ["<p class='lp-hint'>Choose a picture.</p>", *untouched]
         try:
@@ -174,7 +122,7 @@ def _look(page: Page) -> Callable:
                 logits = model.logits(sample.pixels.to(model.device)).detach().cpu().numpy()
         except AppError as error:
             return [f"<p class='lp-error'>{escape(str(error))}</p>", *untouched]
-        return [top_five(Predictions(logits, model.labels)), *(canvas(sample) for _ in page.painted)]
+        return [top_five(Predictions.of(model, logits)), seen(sample, model), *(canvas(sample) for _ in page.painted)]
 
     return look
 

@@ -91,10 +91,11 @@ class Goal:
     classes: torch.Tensor
     targeted: bool
     loss: str = "cross-entropy"
+    multi_label: bool = False
 
     def gain(self, logits: torch.Tensor) -> torch.Tensor:
         """How near each picture is to the goal, `[B]`, more being better: cross-entropy in nats, or margin in logits."""
-        own = self.classes.view(-1, 1)
+        logits, own = self._rivals(logits)
         if self.loss == "margin":
             others = logits.scatter(1, own, -torch.inf).amax(1)
             confidence = logits.gather(1, own).squeeze(1) - others
@@ -104,7 +105,16 @@ class Goal:
 
     def reached(self, logits: torch.Tensor) -> torch.Tensor:
         """Whether each picture is at the goal, bool `[B]`."""
-        return (logits.argmax(1) == self.classes) == self.targeted
+        logits, own = self._rivals(logits)
+        return (logits.argmax(1) == own.squeeze(1)) == self.targeted
+
+    def _rivals(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The logits of all that compete, and the column of each picture's class `[B, 1]`: all classes, or a label and its opposite."""
+        own = self.classes.view(-1, 1)
+        if not self.multi_label:
+            return logits, own
+        opposite = (own + logits.shape[1] // 2) % logits.shape[1]
+        return logits.gather(1, torch.cat([own, opposite], 1)), torch.zeros_like(own)
 
 
 def logits_and_gradient(model: LoadedModel, goal: Goal, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -158,8 +168,8 @@ class Attack:
         noise = ball.white_noise(generator)
         with torch.no_grad():
             unharmed = model.logits(torch.cat([sample.pixels, noise]))
-        classes = unharmed[:1].argmax(1) if target is None else torch.tensor([target], device=sample.pixels.device)
-        return cls(title, sample, model, ball, Goal(classes, target is not None, loss), noise, unharmed)
+        classes = model.predicted(unharmed[:1]) if target is None else torch.tensor([target], device=sample.pixels.device)
+        return cls(title, sample, model, ball, Goal(classes, target is not None, loss, model.multi_label), noise, unharmed)
 
     def answer(self, outcome: Outcome, *, steps: int, forward_passes: int, backward_passes: int) -> Answer:
         """The panels for an attack that came this far with this many steps and passes."""
@@ -176,17 +186,17 @@ class Attack:
             Picture(change[0], signed=True, caption="Perturbation; drawing magnifies it until its largest change fills the scale"),
             Picture(outcome.pixels[0], label=f"{self.title}, {strength}, of {self.sample.origin}", caption="Adversarial picture"),
             Picture(self.noise[0], label=f"White noise, {strength}, on {self.sample.origin}", caption="Control: white noise of the same size"),
-            Predictions(logits, self.model.labels, ("before", "after", "white noise"), caption="Predictions"),
+            Predictions.of(self.model, logits, ("before", "after", "white noise")),
             Table(_COLUMNS, rows, caption="Size of the change, passes through the network, and whether the goal was reached"),
-            Note(self._story(logits.softmax(1)) + self._standstill(outcome)),
+            Note(self._story(logits) + self._standstill(outcome)),
         )
 
-    def _story(self, probabilities: torch.Tensor) -> str:
+    def _story(self, logits: torch.Tensor) -> str:
         """The whole result in one sentence."""
-        before, after, noise = probabilities
-        start = int(before.argmax())
+        before, after, noise = self.model.shares(logits)
+        start = int(self.model.predicted(before))
         told = [f"{self._named(start, before)} {self._turned(start, after, 'became', f'is still “{self.model.label(start)}”')}"]
-        if self.goal.targeted and not self.goal.reached(after[None]):
+        if self.goal.targeted and not self.goal.reached(logits[1:2]):
             told.append(f", not the {self._named(int(self.goal.classes), after)} aimed at,")
         size = f"{self.ball.epsilon:g}/255"
         told.append(f" by moving each pixel at most {size}" if self.ball.norm == "linf" else f" by moving the pixels {size} in root mean square")
@@ -203,8 +213,14 @@ class Attack:
 
     def _turned(self, start: int, probabilities: torch.Tensor, changed: str, kept: str) -> str:
         """What became of the class `start`, with one of two verbs."""
-        end = int(probabilities.argmax())
+        end = self._answer(start, probabilities)
         return f"{kept} {percent(float(probabilities[end]))}" if end == start else f"{changed} {self._named(end, probabilities)}"
+
+    def _answer(self, start: int, probabilities: torch.Tensor) -> int:
+        """The class that a picture once of class `start` is said to be: the most probable one, or with several labels this or its opposite."""
+        if not self.model.multi_label:
+            return int(probabilities.argmax())
+        return start if probabilities[start] >= 0.5 else (start + self.model.classes // 2) % self.model.classes
 
     def _named(self, index: int, probabilities: torch.Tensor) -> str:
         return f"“{self.model.label(index)}” {percent(float(probabilities[index]))}"

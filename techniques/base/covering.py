@@ -100,10 +100,10 @@ class Windows(NamedTuple):
 
 def what_changed(model: LoadedModel, target: int, before: torch.Tensor, after: torch.Tensor) -> str:
     """What became of the class `target` and of the answer, from logits `[K]` before and after: the end of a sentence."""
-    before, after = before.softmax(0), after.softmax(0)
+    before, after = model.shares(before), model.shares(after)
     start, end = percent(float(before[target])), percent(float(after[target]))
     moved = f"stays at {end}" if start == end else f"{'falls' if after[target] < before[target] else 'rises'} from {start} to {end}"
-    answer = int(after.argmax())
-    verdict = "still" if answer == int(before.argmax()) else "now"
+    answer = int(model.predicted(after))
+    verdict = "still" if answer == int(model.predicted(before)) else "now"
     share = "" if answer == target else f" ({percent(float(after[answer]))})"
     return f"“{model.label(target)}” {moved}; the network {verdict} says “{model.label(answer)}”{share}"

@@ -141,11 +141,12 @@ def _picture(sample: Sample, model: LoadedModel) -> dict[str, Any]:
     """Where a picture came from, its hash, and the five most probable classes."""
     with model.lock:
         probabilities = model.probabilities(sample.pixels.to(model.device))[0].cpu()
-    best = probabilities.argsort(descending=True, stable=True)[:5].tolist()
+    best = probabilities[: model.named].argsort(descending=True, stable=True)[:5].tolist()
     return {
         "origin": sample.origin,
         "sha256": sample.sha256,
         "size": list(sample.image.size),
+        "framing": sample.framing,
         "notes": list(sample.notes),
         "top": [{"index": index, "label": model.label(index), "probability": round(float(probabilities[index]), 6)} for index in best],
     }

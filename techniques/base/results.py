@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from techniques.base.stack import Stack
+
+if TYPE_CHECKING:
+    from model_zoo.loaded import LoadedModel
 
 Array = Any  # a torch tensor inside a technique, a numpy array once `execute` has returned
 
@@ -74,22 +77,37 @@ class Gallery(Result):
 
 @dataclass(frozen=True, eq=False)
 class Predictions(Result):
-    """Class scores of one or more pictures: `logits` `[N, K]`, one name per row, one label per class."""
+    """Class scores of one or more pictures: `logits` `[N, K]`, one name per row, one label per class.
+
+    With `multi_label` the second half of the classes are the opposites of the first.
+    """
 
     logits: Array
     labels: tuple[str, ...]
     names: tuple[str, ...] = ("",)
+    multi_label: bool = False
 
     @property
     def probabilities(self) -> np.ndarray:
-        """Softmax over the classes, float64 `[N, K]`."""
+        """Softmax over the classes that compete (all of them, or each label and its opposite), float64 `[N, K]`."""
         logits = np.asarray(self.logits, dtype=np.float64)
-        powers = np.exp(logits - logits.max(1, keepdims=True))
-        return powers / powers.sum(1, keepdims=True)
+        rivals = logits.reshape(len(logits), 2, -1) if self.multi_label else logits
+        powers = np.exp(rivals - rivals.max(1, keepdims=True))
+        return (powers / powers.sum(1, keepdims=True)).reshape(logits.shape)
+
+    @classmethod
+    def of(cls, model: LoadedModel, logits: Array, names: tuple[str, ...] = ("",), caption: str = "Predictions") -> Predictions:
+        """What this model says, from its logits `[N, K]`."""
+        return cls(logits, model.labels, names, model.multi_label, caption=caption)
+
+    @property
+    def named(self) -> int:
+        """How many of the classes are no opposites of others; they come first."""
+        return len(self.labels) // 2 if self.multi_label else len(self.labels)
 
     def top(self, count: int = 5, row: int = 0) -> list[tuple[int, str, float]]:
-        """The most probable classes of one picture: (index, label, probability), largest first."""
-        probabilities = self.probabilities[row]
+        """The most probable classes of one picture, opposites left out: (index, label, probability), largest first."""
+        probabilities = self.probabilities[row, : self.named]
         order = np.argsort(-probabilities, kind="stable")[:count]
         return [(int(i), self.labels[i], float(probabilities[i])) for i in order]
 

@@ -25,8 +25,9 @@ class Sample:
     """One picture for one model.
 
     `pixels` is float32 `[1, C, H, W]` in `[0, 1]`, exactly what the model sees before its normalisation.
-    `image` is the picture it came from, `origin` says in words where that came from. With `exact` the pixels
-    themselves are the thing (an adversarial picture, say) and are handed on at full precision.
+    `image` is the picture it came from, `origin` says in words where that came from, `framing` how it was made as large
+    as the model wants it. With `exact` the pixels themselves are the thing (an adversarial picture, say) and are
+    handed on at full precision.
     """
 
     pixels: torch.Tensor
@@ -34,13 +35,19 @@ class Sample:
     origin: str = "picture"
     notes: tuple[str, ...] = ()
     exact: bool = False
+    framing: str = "model"
 
     @classmethod
-    def from_image(cls, image: Image.Image, model: LoadedModel, origin: str = "picture", notes: tuple[str, ...] = ()) -> Sample:
-        """The picture, resized and cropped as the model wants it; a note says when it had to be enlarged much."""
+    def from_image(
+        cls, image: Image.Image, model: LoadedModel, origin: str = "picture", notes: tuple[str, ...] = (), framing: str = "model"
+    ) -> Sample:
+        """The picture as large as the model wants it; a note says when it had to be enlarged much.
+
+        `framing` is one of `model_zoo.preprocessing.FRAMINGS`; ParameterError for any other.
+        """
         if min(image.size) < min(SMALL_SIDE, *model.preprocessing.size):
             notes += (f"very small picture ({image.width}×{image.height}): maps will be coarse",)
-        return cls(model.preprocessing.pixels(image), image, origin, notes)
+        return cls(model.preprocessing.framed(framing).pixels(image), image, origin, notes, framing=framing)
 
     @classmethod
     def from_pixels(cls, pixels: torch.Tensor | np.ndarray, origin: str) -> Sample:
@@ -51,7 +58,7 @@ class Sample:
 
     def fit(self, model: LoadedModel) -> Sample:
         """This picture for another model; exact pixels stay as they are where size and channels allow it."""
-        preprocessing = model.preprocessing
+        preprocessing = model.preprocessing.framed(self.framing)
         if not self.exact:
             return replace(self, pixels=preprocessing.pixels(self.image))
         if tuple(self.pixels.shape[1:]) == (preprocessing.channels, *preprocessing.size):

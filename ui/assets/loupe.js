@@ -1,4 +1,4 @@
-// Three elements of Loupe's page. Colour tables arrive in window.loupeColours (from techniques/base/drawing).
+// Four elements of Loupe's page. Colour tables arrive in window.loupeColours (from techniques/base/drawing).
 
 (() => {
   const view = { opacity: 0.6, unsigned: "turbo", signed: "blue-red" }; // shared by all heat maps on the page
@@ -29,6 +29,18 @@
     link.download = `${name}.png`;
     link.click();
   };
+
+  // In the list of models the arrow keys walk, Escape leaves.
+  document.addEventListener("keydown", (event) => {
+    const search = event.target.closest?.("#model-search");
+    if (!search) return;
+    if (event.key === "Escape") document.activeElement.blur();
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step) return;
+    const stops = [search.querySelector("input, textarea"), ...search.querySelectorAll(".lp-model:not(:disabled)")];
+    stops[stops.indexOf(event.target) + step]?.focus();
+    event.preventDefault();
+  });
 
   // Gradio patches the page in place: it may change an element's attributes and drop the children we made. Each
   // element therefore builds its inside anew when that happens.
@@ -194,6 +206,43 @@
     }
   }
 
+  // A long table with a box that keeps the rows that hold every word typed. The box lives in the shadow tree, so that
+  // the table stays as Gradio made it.
+  class FilteredTable extends HTMLElement {
+    connectedCallback() {
+      if (!this.shadowRoot) {
+        this.attachShadow({ mode: "open" }).innerHTML = `
+          <style>
+            div { display: flex; align-items: baseline; gap: 12px; margin-bottom: 8px; }
+            input { font: inherit; font-size: 13.5px; color: inherit; background: transparent; border: 1px solid var(--lp-line); border-radius: 8px; padding: 5px 10px; width: min(280px, 60%); }
+            input:focus-visible { outline: 2px solid var(--loupe-accent); }
+            output { font-size: 12.5px; color: var(--lp-soft); font-variant-numeric: tabular-nums; }
+          </style>
+          <div><input type="search" placeholder="Filter rows" aria-label="Show only rows with these words"><output></output></div><slot></slot>`;
+        this.shadowRoot.querySelector("input").oninput = () => this.filter();
+      }
+      this.observer = new MutationObserver(() => this.filter());
+      this.observer.observe(this, { childList: true, subtree: true });
+      this.filter();
+    }
+
+    disconnectedCallback() {
+      this.observer.disconnect();
+    }
+
+    filter() {
+      const words = this.shadowRoot.querySelector("input").value.toLowerCase().split(/\s+/).filter(Boolean);
+      const rows = [...this.querySelectorAll("tbody tr")];
+      let shown = 0;
+      for (const row of rows) {
+        const text = [...row.cells].map((cell) => cell.textContent).join(" ").toLowerCase();
+        row.hidden = !words.every((word) => text.includes(word));
+        shown += !row.hidden;
+      }
+      this.shadowRoot.querySelector("output").textContent = words.length ? `${shown} of ${rows.length} rows` : `${rows.length} rows`;
+    }
+  }
+
   // Paint with the mouse or a finger: digits in white on black, or an area of a picture. Tells of each finished
   // stroke with a "painted" event whose detail is a PNG of the painting alone.
   class Paint extends Element {
@@ -242,6 +291,7 @@
 
   customElements.define("loupe-map", HeatMap);
   customElements.define("loupe-switch", Switch);
+  customElements.define("loupe-table", FilteredTable);
   customElements.define("loupe-paint", Paint);
 
   document.addEventListener("click", (event) => {

@@ -26,7 +26,7 @@ def predictions_chart(predictions: Predictions, count: int = 5) -> str:
     """
     probabilities = predictions.probabilities
     pictures = len(probabilities)
-    classes = np.argsort(-probabilities.max(0), kind="stable")[:count]
+    classes = np.argsort(-probabilities[:, : predictions.named].max(0), kind="stable")[:count]
     names = [predictions.names[row] if row < len(predictions.names) else f"picture {row + 1}" for row in range(pictures)]
     body, y = [], 14.0
     if pictures > 1:

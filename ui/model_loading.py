@@ -1,0 +1,128 @@
+"""The page's model: loaded with progress and Stop, shown with what it says about itself, kept when another one fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from html import escape
+from typing import TYPE_CHECKING
+
+import gradio as gr
+
+import model_zoo
+from model_zoo import catalogue
+from model_zoo.loaded import LoadedModel
+from ui.choosing import choose_sample, shown
+from ui.events import COMPUTE, LIGHT
+from ui.header import sample_strip
+from ui.model_search import count, wire_search
+from ui.own_model import wire_own_model
+from ui.session import Session
+from ui.tray import tray_items
+from ui.worker import Done, Failed, Stopped, in_worker, until
+
+if TYPE_CHECKING:
+    from ui.wiring import Page
+
+WORK = "model"  # the name by which loading a model is stopped; no technique has it
+
+
+def wire_model(page: Page, starting) -> list:
+    """Connect the list of models and a visitor's own one; returns the events after which the predictions are stale."""
+    header = page.header
+    outputs = [
+        header.search.text, header.model_status, header.stop_loading, header.target, header.layer, header.samples, header.sketch_box,
+        header.picture, header.origin, *(tab.notice for tab in page.tabs), *(tab.run for tab in page.tabs), *(tab.tray.gallery for tab in page.trays),
+    ]  # fmt: skip
+
+    def load(session_id: str, key: str) -> Iterator[list]:
+        yield from _load(page, session_id, key)
+
+    def first(session_id: str) -> Iterator[list]:
+        yield from _load(page, session_id, page.settings.model)
+
+    def typed(session_id: str, text: str) -> Iterator[list]:
+        yield from _load(page, session_id, _meant(text))
+
+    def picked(session_id: str, event: gr.EventData) -> Iterator[list]:
+        yield from _load(page, session_id, str(event._data.get("name")))
+
+    options = {"show_progress_on": header.model_status, **COMPUTE}
+    own = wire_own_model(page, load, outputs)
+    wire_search(header.search)
+    header.search.text.blur(lambda session_id: page.session(session_id).model_name, header.session, header.search.text, **LIGHT)
+    header.stop_loading.click(partial(_stop, page), header.session, None, **LIGHT)
+    return [
+        starting.then(first, header.session, outputs, **options),
+        header.search.text.submit(typed, [header.session, header.search.text], outputs, trigger_mode="always_last", **options),
+        header.search.answers.pick(picked, header.session, outputs, trigger_mode="multiple", **options),
+        own,
+    ]
+
+
+def _stop(page: Page, session_id: str) -> None:
+    page.session(session_id).stop(WORK)
+
+
+def _meant(text: str) -> str:
+    """The key that somebody means who presses Enter: what was typed when it is a key, else the first answer to it."""
+    text = str(text).strip()
+    found = catalogue.search(text, 1)
+    return text if "/" in text and not text.startswith("http") or not found else found[0].key
+
+
+def _load(page: Page, session_id: str, key: str) -> Iterator[list]:
+    """Load a model and show it; whatever goes wrong, the one before stays."""
+    session = page.session(session_id)
+
+    def stays(status: str) -> list:
+        return [session.model_name, status, gr.Button(visible=False), *untouched]
+
+    untouched = [gr.skip()] * (6 + 2 * len(page.tabs) + len(page.trays))
+    loading = in_worker(lambda run: model_zoo.load(str(key).strip(), run), page.settings.seconds)
+    for event in until(session.begin(WORK), loading):
+        if isinstance(event, Done):
+            session.use(event.value)
+            choose_sample(session, event.value.preprocessing.channels)
+            yield _shown(page, event.value, session)
+        elif isinstance(event, Failed):
+            gr.Warning(escape(event.text), title="The model stays as it was", duration=12)
+            yield stays(f"<p class='lp-error'>{escape(event.text)}</p>")
+        elif isinstance(event, Stopped):
+            yield stays("<p class='lp-hint'>Stopped; the model stays as it was.</p>")
+        else:
+            yield [gr.skip(), f"<p class='lp-hint lp-busy'>{escape(event.text or 'Loading …')}</p>", gr.Button(visible=True), *untouched]
+
+
+def _shown(page: Page, model: LoadedModel, session: Session) -> list:
+    """The header and the tabs for a model that has just been loaded, in the order of the model's outputs."""
+    layers = [("The model's choice" + (f": {model.default_layer}" if model.default_layer else ""), "")]
+    layers += [(f"{layer.name} · {layer.grid[0]}×{layer.grid[1]}", layer.name) for layer in model.spatial_layers()]
+    channels = model.preprocessing.channels
+    reasons = [tab.technique.why_not(model) for tab in page.tabs]
+    return [
+        session.model_name,
+        _facts(model),
+        gr.Button(visible=False),
+        gr.Dropdown(choices=[("The predicted class", ""), *((label, label) for label in model.labels)], value=""),
+        gr.Dropdown(choices=layers, value=""),
+        sample_strip(channels),
+        gr.Column(visible=channels == 1),
+        *shown(session),
+        *(f"<p class='lp-error'>Not for this model: {escape(reason)}</p>" if reason else "" for reason in reasons),
+        *(gr.Button(interactive=not reason) for reason in reasons),
+        *([tray_items(session)] * len(page.trays)),
+    ]
+
+
+def _facts(model: LoadedModel) -> str:
+    """The model in a line; below it, to be opened, what it says about itself and how that was found out."""
+    height, width = model.preprocessing.size
+    parameters = sum(p.numel() for p in model.network.parameters())
+    kind = f"{model.named:,} labels, each yes or no" if model.multi_label else f"{model.classes:,} classes"
+    line = [f"{count(parameters)} parameters", f"{height} × {width} px", kind, *model.notes]
+    spans = "".join(f"<span>{escape(fact)}</span>" for fact in line)
+    rows = "".join(
+        f"<dt>{escape(fact.name)}</dt><dd><b>{escape(fact.value)}</b> <span>{escape(fact.reason)}</span></dd>" for fact in model.facts
+    )
+    return f"<p class='lp-facts'>{spans}</p><details class='lp-limits lp-self'><summary>What it says about itself</summary><dl>{rows}</dl></details>"
