@@ -3,6 +3,7 @@
 from model_zoo.choices import CHOICES, Choice
 from model_zoo.loaded import LoadedModel, wrap
 from model_zoo.sources import load, needs_download
+from model_zoo.uploads import from_file
 
 
 def keys() -> tuple[Choice, ...]:
@@ -10,4 +11,4 @@ def keys() -> tuple[Choice, ...]:
     return CHOICES
 
 
-__all__ = ["Choice", "LoadedModel", "keys", "load", "needs_download", "wrap"]
+__all__ = ["Choice", "LoadedModel", "from_file", "keys", "load", "needs_download", "wrap"]

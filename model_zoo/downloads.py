@@ -38,6 +38,16 @@ class Watcher(Protocol):
     def report(self, fraction: float, text: str) -> None: ...
 
 
+class Alone:
+    """Watches a load that nobody follows or stops."""
+
+    def check(self) -> None:
+        pass
+
+    def report(self, fraction: float, text: str) -> None:
+        pass
+
+
 class Weights(Protocol):
     """A file of weights: its name for the visitor, its size in bytes (about; 0: unknown), what it means that its host
     does not have it, where it is, whether it is still what its author published, and how it gets there."""

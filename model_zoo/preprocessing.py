@@ -58,9 +58,10 @@ class Preprocessing:
 
     @property
     def own_framing(self) -> str:
-        """The model's own way, in words: "crop, the middle 88 %"."""
-        words = {"center": "crop, the middle", "squash": "squash,", "border": "pad,"}
-        return f"{words[self.crop_mode]} {self.crop_fraction:.0%}".replace("%", " %")
+        """The way in words: "cropped to the middle 88 %", "squashed"."""
+        words = {"center": "cropped to the middle", "squash": "squashed", "border": "padded"}
+        share = "" if self.crop_fraction == 1 else f"{'' if self.crop_mode == 'center' else ' to the middle'} {100 * self.crop_fraction:.0f} %"
+        return words[self.crop_mode] + share
 
     def framed(self, framing: str) -> Preprocessing:
         """The same with another way to make a picture as large as the model wants it, one of FRAMINGS: cut out its largest

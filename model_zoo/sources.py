@@ -19,7 +19,7 @@ from model_zoo.cache import ModelCache
 from model_zoo.catalogue import closest, entry, hub_repository
 from model_zoo.choices import CHOICES
 from model_zoo.deferred import timm, torch, warm_up
-from model_zoo.downloads import UrlWeights, Watcher, Weights, fetch
+from model_zoo.downloads import Alone, UrlWeights, Watcher, Weights, fetch
 from model_zoo.errors import ModelLoadError
 from model_zoo.hub_files import HubWeights
 from model_zoo.labels import imagenet_labels, unique
@@ -46,16 +46,6 @@ class Source:
     bytes: int
     weights: Weights | None
     build: Callable[[Path], LoadedModel]
-
-
-class Alone:
-    """Watches a load that nobody follows or stops."""
-
-    def check(self) -> None:
-        pass
-
-    def report(self, fraction: float, text: str) -> None:
-        pass
 
 
 def load(key: str, run: Watcher | None = None) -> LoadedModel:

@@ -26,13 +26,14 @@ from model_zoo.loaded import LoadedModel, wrap
 from model_zoo.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
+    from model_zoo.checkpoints import Match
     from model_zoo.checkpoints.conversion import Stored
-    from model_zoo.checkpoints.matching import Match
     from model_zoo.downloads import Watcher
 
 FOLDER = Path(tempfile.mkdtemp(prefix="loupe-models-"))  # only the owner of this process may look into it
 QUOTA = int(os.environ.get("LOUPE_UPLOADS_MB") or 4000) * 10**6
 SPARE = 10**9  # bytes of the disk that stay free
+LARGEST = 32 * 10**9  # bytes of weights on one's own machine
 _NAME = re.compile(r"(?P<token>[\w-]{22})/(?P<number>\d{1,6})", re.ASCII)
 _lock = threading.Lock()
 _promised: dict[str, int] = {}
@@ -61,12 +62,12 @@ class Recipe:
 
 
 def receive(file: Path, name: str, limit: int, run: Watcher) -> Draft:
-    """Read and check a visitor's file, called `name`, and guess its architecture; the file itself is used up.
+    """Read and check a visitor's file, called `name`, and guess its architecture; the file itself stays as it is.
 
     `limit` is how many bytes its tensors may have. Raises UploadError with a sentence when it cannot be taken.
     """
+    from model_zoo.checkpoints import guess
     from model_zoo.checkpoints.conversion import store
-    from model_zoo.checkpoints.guessing import guess
 
     token = secrets.token_urlsafe(16)
     folder = FOLDER / token
@@ -81,16 +82,42 @@ def receive(file: Path, name: str, limit: int, run: Watcher) -> Draft:
     finally:
         with _lock:
             _promised.pop(token, None)
-        file.unlink(missing_ok=True)
 
 
 def settle(draft: Draft, match: Match, preprocessing: Preprocessing, labels: Sequence[str] = (), multi_label: bool = False) -> str:
     """Write down how the weights are to be used; returns the key by which `model_zoo.load` knows the model."""
     notes = (match.summary, *draft.stored.notes)
-    recipe = Recipe(f"{draft.name} ({match.architecture})", match.architecture, tuple(labels), preprocessing, multi_label, notes)
+    recipe = Recipe(f"{draft.name[:60]} ({match.architecture})", match.architecture, tuple(labels), preprocessing, multi_label, notes)
     number = len(list((FOLDER / draft.token).glob("*.json"))) + 1
     (FOLDER / draft.token / f"{number}.json").write_text(json.dumps(asdict(recipe)), encoding="utf-8")
     return f"upload/{draft.token}/{number}"
+
+
+def from_file(
+    path: str | Path, architecture: str | None = None, class_names: str | Path | None = None, multi_label: bool = False, run: Watcher | None = None
+) -> LoadedModel:
+    """A model from a file of your own: `from_file("mine.pth", "timm/resnet18", "names.txt")`.
+
+    The file may be safetensors, or a `.pth` with a state dict; it is read as carefully as a stranger's. The architecture is
+    guessed where it is left out. Raises ModelLoadError or UploadError with a sentence when they do not fit.
+    """
+    from model_zoo.checkpoints import doubt, match, preprocessing_of, read_class_names
+    from model_zoo.downloads import Alone
+
+    path = Path(path)
+    if not path.is_file():
+        raise UploadError(f"There is no file {path}.")
+    draft = receive(path, path.name, LARGEST, run or Alone())
+    try:
+        if architecture is None and not draft.guesses:
+            raise UploadError("These weights fit no architecture that is known here. Name the one they belong to.")
+        if architecture is None and doubt(draft.guesses):
+            raise UploadError(str(doubt(draft.guesses)))
+        chosen = match(draft.stored.shapes, architecture) if architecture else draft.guesses[0]
+        labels = read_class_names(Path(class_names), Path(class_names).name, chosen.classes) if class_names else ()
+        return build(settle(draft, chosen, preprocessing_of(chosen), labels, multi_label).removeprefix("upload/"))
+    finally:
+        discard(draft.token)
 
 
 def weights_of(name: str) -> Path:
@@ -108,8 +135,7 @@ def bytes_of(name: str) -> int:
 
 def build(name: str) -> LoadedModel:
     """The model `<token>/<number>`, with the same checks as when it was first built."""
-    from model_zoo.checkpoints import building
-    from model_zoo.checkpoints.matching import match
+    from model_zoo.checkpoints import building, match
     from model_zoo.checkpoints.tensors import read_header
 
     given = json.loads(_recipe_of(name).read_text(encoding="utf-8"))

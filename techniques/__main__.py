@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import model_zoo
+from model_zoo.cache import gigabytes
+from model_zoo.catalogue import search
 from model_zoo.errors import AppError, Cancelled, ParameterError
 from model_zoo.loaded import LoadedModel
 from model_zoo.preprocessing import FRAMINGS
@@ -65,12 +67,13 @@ def _overview(arguments: list[str]) -> None:
         epilog=f"The options of a technique: {PROGRAM} grad_cam --help",
         allow_abbrev=False,
     )
-    parser.add_argument("--list-models", action="store_true", help="say which models there are")
+    parser.add_argument("--list-models", nargs="?", const="", metavar="TEXT", help="the models that fit a text, or those to begin with")
     parser.add_argument("--version", action="version", version=f"Loupe {__version__}")
-    if parser.parse_args(arguments).list_models:
-        _list_models()
-    else:
+    text = parser.parse_args(arguments).list_models
+    if text is None:
         _list_techniques()
+    else:
+        _list_models(text)
 
 
 def _list_techniques() -> None:
@@ -86,23 +89,26 @@ def _list_techniques() -> None:
     print(f"\nRun one: {PROGRAM} NAME PICTURE.  Its options: {PROGRAM} NAME --help.")
 
 
-def _list_models() -> None:
-    from model_zoo.choices import CHOICES
-
-    wide = max(len(choice.key) for choice in CHOICES) + 2
-    for choice in CHOICES:
-        print(f"{choice.key:<{wide}}{choice.title}")
-    print("\nAny other classifier of timm (timm/NAME.TAG) or torchvision (torchvision/NAME) works as well.")
+def _list_models(text: str) -> None:
+    found = search(text)
+    wide = max((len(entry.key) for entry in found), default=0) + 2
+    for entry in found:
+        accuracy = f"{entry.top1:.1f} % top-1" if entry.top1 else ""
+        print(f"{entry.key:<{wide}}{gigabytes(entry.bytes) if entry.bytes else '':>9}  {accuracy:<14}{entry.about}".rstrip())
+    print("\nAny classifier of timm (timm/NAME.TAG), torchvision (torchvision/NAME) or the hub (hf-hub:OWNER/NAME) works; so do --weights of your own.")
 
 
 def _run_technique(technique: Technique, arguments: list[str]) -> None:
     given = vars(technique_parser(technique).parse_args(arguments))
     pictures, key, folder = given.pop("pictures"), given.pop("model"), given.pop("out")
-    framing = given.pop("framing")
+    framing, weights = given.pop("framing"), {name: given.pop(name) for name in ("weights", "architecture", "class_names", "multi_label")}
     settings = {name: _mask(value) if technique.param(name).kind == "mask" else value for name, value in given.items()}
     read = [read_picture(path) for path in _paths(pictures, technique)]
     folder = _folder(folder or Path("out") / technique.name)
-    model = model_zoo.load(key)
+    if weights["weights"]:
+        model = model_zoo.from_file(*weights.values())
+    else:
+        model = model_zoo.load(key)
     samples = tuple(Sample.from_image(picture.image, model, picture.origin, picture.notes, framing) for picture in read)
     sample = Samples(samples) if technique.many else samples[0]
     with progress() as report:
@@ -147,6 +153,11 @@ def technique_parser(technique: Technique) -> argparse.ArgumentParser:
     framings = ", ".join(f"{name} ({meaning})" for name, meaning in FRAMINGS.items())
     parser.add_argument("--framing", default="model", metavar="NAME", help=f"how a picture gets the model's size: {framings} [model]")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"where the files go [out/{technique.name}]")
+    own = parser.add_argument_group("a model of your own")
+    own.add_argument("--weights", type=Path, metavar="FILE", help="safetensors, or a .pth with a state dict, instead of --model")
+    own.add_argument("--architecture", metavar="KEY", help="timm/<name> or torchvision/<name>; guessed from the weights when left out")
+    own.add_argument("--class-names", type=Path, metavar="FILE", help="one name per class: .txt, .csv or .json")
+    own.add_argument("--multi-label", action="store_true", help="each class is a yes/no question of its own (sigmoid)")
     settings = parser.add_argument_group("settings")
     for param in technique.params:
         _add_option(settings, param)

@@ -62,8 +62,9 @@ def grad_cam(
     maps = [class_map(chosen, output.detach(), gradient, signed) for gradient in gradients]
     maps = torch.nn.functional.interpolate(torch.cat(maps, 1), sample.pixels.shape[2:], mode="bilinear")[0]
     speaks = "speaks for or against" if signed else "speaks for"
+    doubt = "" if chosen.local else "; this layer keeps its places in another order, so the map is not to be read by place"
     cells = {
-        name: Heatmap(values, signed=signed, unit="logit", caption=f"What {speaks} “{name}” in {chosen.name}")
+        name: Heatmap(values, signed=signed, unit="logit", caption=f"What {speaks} “{name}” in {chosen.name}{doubt}")
         for name, values in zip([_name(model, index) for index in classes], maps)
     }
     return Answer(Browser(("class",), cells), Predictions.of(model, logits, (sample.origin,)))

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 
@@ -56,6 +57,27 @@ def test_listing_imports_nothing_that_is_slow():
 def test_models_are_listed(capsys):
     assert main(["--list-models"]) == 0
     assert {"bundled/imagenette", "bundled/digits", "torchvision/squeezenet1_0"} <= set(capsys.readouterr().out.split())
+
+
+def test_models_are_searched_with_their_sizes(capsys):
+    assert main(["--list-models", "resnet18 a1"]) == 0
+    told = capsys.readouterr().out
+    assert "timm/resnet18.a1_in1k" in told and "47 MB" in told and "% top-1" in told
+
+
+def test_weights_of_ones_own_are_looked_into(capsys, tmp_path, picture):
+    torch.manual_seed(0)
+    torch.save(timm.create_model("resnet10t", num_classes=2).state_dict(), tmp_path / "mine.pth")
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    options = ["--weights", str(tmp_path / "mine.pth"), "--class-names", str(tmp_path / "names.txt"), "--target", "dog"]
+    assert main(["saliency", picture, *options, "--out", str(tmp_path / "out")]) == 0
+    assert "with mine.pth (timm/resnet10t)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("framing", ["squash", "pad"])
+def test_a_picture_is_fitted_as_one_wishes(tmp_path, picture, framing):
+    assert main(["saliency", picture, "--model", KEY, "--framing", framing, "--out", str(tmp_path / "out")]) == 0
+    assert json.loads((tmp_path / "out/manifest.json").read_text())["pictures"][0]["framing"] == framing
 
 
 def test_a_run_writes_its_files_and_says_the_top_five(capsys, tmp_path, picture, tiny_models, photograph):

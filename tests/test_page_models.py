@@ -73,7 +73,7 @@ def test_the_model_sees_the_picture_as_the_visitor_wants_it(page, tmp_path):
     upload(page, tmp_path / "wide.png")
     expect(page.locator("#origin")).to_have_text("wide.png")
     seen = {}
-    for label, how in (("Crop", "crop, the middle 100 %"), ("Squash", "squash, 100 %"), ("Pad", "pad, 100 %")):
+    for label, how in (("Crop", "cropped to the middle"), ("Squash", "squashed"), ("Pad", "padded")):
         page.locator("#framing label", has_text=label).click()
         expect(page.locator("#seen figcaption")).to_contain_text(f"160 × 160 px, {how}")
         run(page, "grad_cam")

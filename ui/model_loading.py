@@ -97,7 +97,7 @@ def _load(page: Page, session_id: str, key: str) -> Iterator[list]:
 def _shown(page: Page, model: LoadedModel, session: Session) -> list:
     """The header and the tabs for a model that has just been loaded, in the order of the model's outputs."""
     layers = [("The model's choice" + (f": {model.default_layer}" if model.default_layer else ""), "")]
-    layers += [(f"{layer.name} · {layer.grid[0]}×{layer.grid[1]}", layer.name) for layer in model.spatial_layers()]
+    layers += [(f"{layer.name} · {layer.grid[0]}×{layer.grid[1]}{'' if layer.local else ' · in another order'}", layer.name) for layer in model.spatial_layers()]
     channels = model.preprocessing.channels
     reasons = [tab.technique.why_not(model) for tab in page.tabs]
     return [

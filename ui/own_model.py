@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -12,13 +12,16 @@ import gradio as gr
 
 from model_zoo import uploads
 from model_zoo.errors import AppError, ParameterError
+from model_zoo.sources import CACHE
+from techniques.base import Run
 from ui.events import COMPUTE, LIGHT
+from ui.guard import MEGABYTE
 from ui.session import Session
 from ui.upload import FileInput, Upload
 from ui.worker import Done, Failed, Stopped, in_worker, until
 
 if TYPE_CHECKING:
-    from model_zoo.checkpoints.matching import Match
+    from model_zoo.checkpoints import Match
     from model_zoo.preprocessing import Preprocessing
     from ui.wiring import Page
 
@@ -88,12 +91,12 @@ def wire_own_model(page: Page, load: Callable[[str, str], Iterator[list]], model
         if file is None:
             yield ["", gr.Button(visible=False), *unfilled]
             return
-        limit = page.settings.max_upload_mb * 10**6
-        reading = in_worker(lambda run: uploads.receive(Path(file.path), file.name, limit, run), page.settings.seconds)
+        limit = min(page.settings.max_upload_mb * MEGABYTE, CACHE.limit)
+        reading = in_worker(lambda run: _received(file, limit, run), page.settings.seconds)
         for event in until(session.begin(WORK), reading):
             if isinstance(event, Done):
                 session.take(event.value)
-                yield [*_filled(event.value.guesses[0] if event.value.guesses else None, [m.architecture for m in event.value.guesses])]
+                yield _filled(event.value.guesses)
             elif isinstance(event, Failed):
                 yield [_fault(event.text), gr.Button(visible=False), *unfilled]
             elif isinstance(event, Stopped):
@@ -103,7 +106,7 @@ def wire_own_model(page: Page, load: Callable[[str, str], Iterator[list]], model
 
     def compare(session_id: str, architecture: str) -> list:
         try:
-            return _filled(_matched(page.session(session_id), architecture))
+            return _fields(_matched(page.session(session_id), architecture), gr.skip())
         except AppError as error:
             return [_fault(str(error)), gr.Button(visible=False), *unfilled]
 
@@ -128,8 +131,17 @@ def wire_own_model(page: Page, load: Callable[[str, str], Iterator[list]], model
     return own.use.click(settle, inputs, model_outputs, show_progress_on=header.model_status, **COMPUTE)
 
 
+def _received(file: Upload, limit: int, run: Run) -> uploads.Draft:
+    """The weights, read and checked; gradio's copy of the file goes, whatever comes of it."""
+    path = Path(file.path)
+    try:
+        return uploads.receive(path, file.name, limit, run)
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def _matched(session: Session, architecture: str) -> Match:
-    from model_zoo.checkpoints.matching import match
+    from model_zoo.checkpoints import match
 
     if session.draft is None:
         raise ParameterError("There are no weights yet. Upload a file first.")
@@ -137,20 +149,28 @@ def _matched(session: Session, architecture: str) -> Match:
     return known.get(architecture) or match(session.draft.stored.shapes, str(architecture).strip())
 
 
-def _filled(match: Match | None, guesses: list[str] | None = None) -> list:
-    """The status and every field for weights that fit an architecture like this."""
-    choices = {} if guesses is None else {"choices": guesses}
-    from model_zoo.checkpoints.building import preprocessing_of
+def _filled(guesses: Sequence[Match]) -> list:
+    """The status and every field for weights that have just been read."""
+    from model_zoo.checkpoints import doubt
 
-    if match is None:
+    names = [guess.architecture for guess in guesses]
+    if not guesses:
         status = "<p class='lp-hint'>These weights fit no architecture that is known here. Type the one they belong to.</p>"
-        return [status, gr.Button(visible=False), gr.Column(visible=True), gr.Dropdown(value=None, **choices), "", "", "", "bicubic"]
+        return [status, gr.Button(visible=False), gr.Column(visible=True), gr.Dropdown(choices=[], value=None), "", "", "", "bicubic"]
+    unsure = f"<p class='lp-hint'>{escape(doubt(guesses))}</p>" if doubt(guesses) else ""
+    return _fields(guesses[0], gr.Dropdown(choices=names, value=names[0]), unsure)
+
+
+def _fields(match: Match, architecture, unsure: str = "") -> list:
+    """The status and every field for weights that fit an architecture like this."""
+    from model_zoo.checkpoints import preprocessing_of
+
     own = preprocessing_of(match)
     return [
-        _report(match),
+        _report(match) + unsure,
         gr.Button(visible=False),
         gr.Column(visible=True),
-        gr.Dropdown(value=match.architecture, **choices),
+        architecture,
         ", ".join(f"{value:g}" for value in own.mean),
         ", ".join(f"{value:g}" for value in own.std),
         f"{own.size[0]} × {own.size[1]}",
@@ -174,7 +194,7 @@ def _report(match: Match) -> str:
 
 def _settled(session: Session, architecture: str, names: Upload | None, several: bool, preprocessing: tuple) -> str:
     """The key of the model that these settings make; AppError with a sentence when they do not fit together."""
-    from model_zoo.checkpoints.class_names import read_class_names
+    from model_zoo.checkpoints import read_class_names
 
     match = _matched(session, architecture)
     labels = read_class_names(Path(names.path), names.name, match.classes) if names else ()
@@ -183,7 +203,7 @@ def _settled(session: Session, architecture: str, names: Upload | None, several:
 
 def read_preprocessing(match: Match, mean: str, std: str, size: str, interpolation: str) -> Preprocessing:
     """The architecture's preprocessing with what was typed in its place; what is left empty stays."""
-    from model_zoo.checkpoints.building import preprocessing_of
+    from model_zoo.checkpoints import preprocessing_of
 
     own = preprocessing_of(match)
     sides = _numbers("Size", size, (1, 2), 8, 2048) or own.size

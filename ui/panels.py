@@ -17,6 +17,9 @@ from ui.files import png_bytes
 LONG_TABLE = 12  # rows; a longer table gets a box that filters it
 
 
+SHORT = 28  # characters of a table's text that stay on one line
+
+
 def data_url(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
@@ -104,13 +107,15 @@ def _(result, sample) -> str:
 @body.register
 def _(result: Table, sample) -> str:
     head = "".join(f"<th>{escape(column)}</th>" for column in result.columns)
-    rows = "".join("<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>" for row in result.rows)
+    rows = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in result.rows)
     table = f"<div class='lp-scroll'><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     return f"<loupe-table>{table}</loupe-table>" if len(result.rows) > LONG_TABLE else table
 
 
 def _cell(value: str | int | float) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
+    if isinstance(value, str):
+        return f"<td{' class=lp-short' if len(value) < SHORT else ''}>{escape(value)}</td>"
+    return f"<td class='lp-number'>{value:.4g}</td>" if isinstance(value, float) else f"<td class='lp-number'>{value:,}</td>"
 
 
 @body.register

@@ -41,7 +41,8 @@ def build(path: Path, match: Match) -> Built:
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
-        _refuse_misfits(match, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})
+        names = file.keys()
+        _refuse_misfits(match, {name: tuple(file.get_slice(name).get_shape()) for name in names})
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             network = instance(match.architecture, match.variant)

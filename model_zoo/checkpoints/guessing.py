@@ -29,6 +29,7 @@ ALIKE = 0.005  # difference in distance below which two architectures may have t
 DEEPEST_LAYER = 5  # components in the names of the layers that put out logits or read pixels
 COUNTER = "num_batches_tracked"  # one per batch norm; left out by whoever saves parameters and statistics alone
 TORCHVISION_HEADS = ("fc", "head", "heads.head", "classifier", "classifier.1", "classifier.2", "classifier.3", "classifier.6")
+COLOURS = 3
 TORCHVISION_CLASSES = 1000
 
 
@@ -113,10 +114,12 @@ def _census(shapes: Mapping[str, Shape]) -> _Census:
 
 def _distance(census: _Census, architecture: Architecture) -> float:
     """How unlike a file an architecture is: differences in tensors and in bytes as shares, with those of another number
-    of classes taken out, and something for each of its outermost layers that the file lacks."""
+    of classes or channels taken out, and something for each of its outermost layers that the file lacks."""
     heads, stem, classes = _outermost(architecture.key, census)
     shapes = [census.endings.get(head, ()) for head in heads]
-    size = census.bytes + 4 * sum((math.prod(shape[1:]) + 1) * (classes - shape[0]) for shape in shapes if len(shape) > 1)
+    size = census.bytes + 4 * sum((math.prod(shape[1:]) + 1) * (classes - shape[0]) for shape in shapes if len(shape) in (2, 4))
+    for out, channels, *kernel in (shape for name in stem if len(shape := census.endings.get(name, ())) == 4):
+        size += 4 * out * math.prod(kernel) * (COLOURS - channels) if channels <= 4 else 0
     apart = abs(size - architecture.bytes) / architecture.bytes
     missing = sum(name not in census.endings for name in (*heads, *stem))
     return abs(census.tensors - architecture.tensors) / architecture.tensors + apart + 0.02 * missing

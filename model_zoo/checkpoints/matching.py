@@ -68,7 +68,7 @@ class Match:
     @property
     def renamed(self) -> tuple[tuple[str, str], ...]:
         """The architecture's name and the file's, where they differ by more than a prefix."""
-        return tuple((name, found) for name, found in self.names.items() if not _bare(found).endswith(name))
+        return tuple((name, found) for name, found in self.names.items() if not _bare(found).endswith(_bare(name)))
 
     def rows(self) -> tuple[tuple[str, str, str, str], ...]:
         """Tensor, problem, expected and found shape: a table of everything that did not simply fit."""
@@ -133,12 +133,13 @@ def _placed(shapes: Mapping[str, Shape], plan: Blueprint) -> tuple[str, dict[str
     student and its teacher) the one with more right shapes, then the shortest. What it leaves open is looked for
     without a prefix: a backbone that was wrapped beside a head that was not.
     """
+    wanted = {_bare(name): name for name in plan.shapes}  # some architectures have modules that are called like a wrapper
     found: dict[str, dict[str, str]] = {"": {}}
     for original in shapes:
         parts = _bare(original).split(".", DEEPEST_PREFIX) if len(original) <= LONGEST_NAME else []
         for cut in range(len(parts)):
-            name = ".".join(parts[cut:])
-            if name in plan.shapes:
+            name = wanted.get(".".join(parts[cut:]))
+            if name:
                 found.setdefault("".join(f"{part}." for part in parts[:cut]), {}).setdefault(name, original)
 
     def fit(prefix: str) -> tuple[int, int, int]:
@@ -153,15 +154,16 @@ def _placed(shapes: Mapping[str, Shape], plan: Blueprint) -> tuple[str, dict[str
 
 def _shown_prefix(prefix: str, names: Mapping[str, str]) -> str:
     """The prefix as it stands in the file, with what torch's wrappers added."""
-    whole = (found.removesuffix(name) for name, found in names.items() if found.endswith(name) and _bare(found) == prefix + name)
+    whole = (found.removesuffix(name) for name, found in names.items() if found.endswith(name) and _bare(found) == prefix + _bare(name))
     return next(whole, prefix)
 
 
 def _surplus(unexpected: Iterable[str], prefix: str, plan: Blueprint) -> int:
     """How many tensors without a place belong to a module that the architecture has as well, but smaller."""
-    modules = {name.partition(".")[0] for name in plan.shapes}
+    own = set(map(_bare, plan.shapes))
+    modules = {name.partition(".")[0] for name in own}
     inside = (name.removeprefix(prefix) for name in map(_bare, unexpected) if name.startswith(prefix))
-    return sum(name.partition(".")[0] in modules and name not in plan.shapes for name in inside)
+    return sum(name.partition(".")[0] in modules and name not in own for name in inside)
 
 
 def _renamed_head(shapes: Mapping[str, Shape], placed: Mapping[str, str], plan: Blueprint) -> dict[str, str]:
