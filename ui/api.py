@@ -16,7 +16,7 @@ from model_zoo.errors import AppError
 from model_zoo.loaded import LoadedModel
 from model_zoo.preprocessing import FRAMINGS
 from techniques import catalogue
-from techniques.base import Param, Sample, Samples, Technique
+from techniques.base import Param, Run, Sample, Samples, Technique
 from techniques.base.export import write_bundle
 from techniques.base.pictures import ReadPicture
 from ui.files import new_folder, prune
@@ -123,7 +123,7 @@ def _endpoint(technique: Technique, names: list[str], settings: Settings) -> Cal
 
 def _run(technique: Technique, given: dict[str, Any], settings: Settings) -> tuple[dict, list[str]]:
     """Read the pictures, run, and write the files: (manifest, paths)."""
-    model, framing = model_zoo.load(str(given.pop("model"))), given.pop("framing")
+    model, framing = model_zoo.load(str(given.pop("model")), Run(seconds=settings.seconds)), given.pop("framing")
     if technique.many:
         pictures = [upload.read() for upload in given.pop("images")]
         sample: Sample | Samples = Samples(tuple(_sample(picture, model, framing) for picture in pictures))

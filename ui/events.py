@@ -1,4 +1,5 @@
-"""How events are queued. Everything that runs a model waits in one line; what only answers from memory does not.
+"""How events are queued. Everything that runs a model waits in one line; what fetches or reads a model has a line of its
+own, so that a long download holds nobody up; what only answers from memory does not wait.
 
 An event that may come again before it is answered says how in its `trigger_mode`: "always_last" where its inputs say all,
 "multiple" where it brings data of its own, which Gradio would send a second time instead of the latest.
@@ -9,4 +10,5 @@ page copies the state of each component that some event shows progress on, and o
 
 _SILENT = {"api_visibility": "private", "show_progress": "hidden"}
 COMPUTE = {"concurrency_id": "compute", "concurrency_limit": 1, **_SILENT}
+LOADING = {"concurrency_id": "loading", "concurrency_limit": 4, **_SILENT}
 LIGHT = {"concurrency_id": "light", "concurrency_limit": 8, **_SILENT}

@@ -13,7 +13,7 @@ import model_zoo
 from model_zoo import catalogue
 from model_zoo.loaded import LoadedModel
 from ui.choosing import choose_sample, shown
-from ui.events import COMPUTE, LIGHT
+from ui.events import LIGHT, LOADING
 from ui.header import sample_strip
 from ui.model_search import count, wire_search
 from ui.own_model import wire_own_model
@@ -24,6 +24,7 @@ from ui.worker import Done, Failed, Stopped, in_worker, until
 if TYPE_CHECKING:
     from ui.wiring import Page
 
+SECONDS = 1800  # the longest that a download may take; one that sends nothing is given up much earlier
 WORK = "model"  # the name by which loading a model is stopped; no technique has it
 
 
@@ -47,7 +48,7 @@ def wire_model(page: Page, starting) -> list:
     def picked(session_id: str, event: gr.EventData) -> Iterator[list]:
         yield from _load(page, session_id, str(event._data.get("name")))
 
-    options = {"show_progress_on": header.model_status, **COMPUTE}
+    options = {"show_progress_on": header.model_status, **LOADING}
     own = wire_own_model(page, load, outputs)
     wire_search(header.search)
     header.search.text.blur(lambda session_id: page.session(session_id).model_name, header.session, header.search.text, **LIGHT)
@@ -79,7 +80,7 @@ def _load(page: Page, session_id: str, key: str) -> Iterator[list]:
         return [session.model_name, status, gr.Button(visible=False), *untouched]
 
     untouched = [gr.skip()] * (6 + 2 * len(page.tabs) + len(page.trays))
-    loading = in_worker(lambda run: model_zoo.load(str(key).strip(), run), page.settings.seconds)
+    loading = in_worker(lambda run: model_zoo.load(str(key).strip(), run), SECONDS)
     for event in until(session.begin(WORK), loading):
         if isinstance(event, Done):
             session.use(event.value)

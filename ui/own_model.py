@@ -14,7 +14,7 @@ from model_zoo import uploads
 from model_zoo.errors import AppError, ParameterError
 from model_zoo.sources import CACHE
 from techniques.base import Run
-from ui.events import COMPUTE, LIGHT
+from ui.events import LIGHT, LOADING
 from ui.guard import MEGABYTE
 from ui.session import Session
 from ui.upload import FileInput, Upload
@@ -123,12 +123,12 @@ def wire_own_model(page: Page, load: Callable[[str, str], Iterator[list]], model
     def stop(session_id: str) -> None:
         page.session(session_id).stop(WORK)
 
-    options = {"show_progress_on": own.status, **COMPUTE}
+    options = {"show_progress_on": own.status, **LOADING}
     own.weights.upload(receive, [header.session, own.weights], filled, trigger_mode="always_last", **options)
     own.architecture.input(compare, [header.session, own.architecture], filled, trigger_mode="always_last", **options)
     own.stop.click(stop, header.session, None, **LIGHT)
     inputs = [header.session, own.architecture, own.class_names, own.multi_label, *own.preprocessing]
-    return own.use.click(settle, inputs, model_outputs, show_progress_on=header.model_status, **COMPUTE)
+    return own.use.click(settle, inputs, model_outputs, show_progress_on=header.model_status, **LOADING)
 
 
 def _received(file: Upload, limit: int, run: Run) -> uploads.Draft:
