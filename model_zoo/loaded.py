@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from model_zoo.deferred import torch
-from model_zoo.errors import IncompatibleModel, ModelLoadError, ParameterError
+from model_zoo.errors import AppError, IncompatibleModel, ModelLoadError, ParameterError
 from model_zoo.layers import Layer, inspect
 from model_zoo.preprocessing import Preprocessing
 from model_zoo.traits import Fact, facts_of, find_ending, linear_heads
@@ -102,10 +103,18 @@ class LoadedModel:
         """The most probable class of logits `[..., classes]`, int `[...]`; of several labels, the most probable one that is no opposite."""
         return logits[..., : self.named].argmax(-1)
 
-    def probabilities(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The `shares` of the logits of `pixels`, `[B, classes]`, without a gradient."""
+    def valid_logits(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The logits `[B, classes]` of `pixels` without a gradient; AppError when any of them is not finite."""
         with torch.no_grad():
-            return self.shares(self.logits(pixels))
+            logits = self.logits(pixels)
+        bad = int((~logits.isfinite()).sum())
+        if bad:
+            raise AppError(f"{self.title} gives no valid numbers for this picture: {bad} of {logits.numel()} logits are not finite.")
+        return logits
+
+    def probabilities(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The `shares` of the logits of `pixels`, `[B, classes]`, without a gradient; AppError when they are not finite."""
+        return self.shares(self.valid_logits(pixels))
 
     def target(self, target: int | None, pixels: torch.Tensor) -> int:
         """`target` itself, or the predicted class of `pixels` when it is None."""
@@ -161,14 +170,16 @@ class LoadedModel:
         return self.network.get_submodule(layer)
 
 
-def class_scores(output) -> torch.Tensor:
-    """The first float tensor `[B, K]` in whatever a network returns (a tensor, a tuple, a dict)."""
-    if isinstance(output, torch.Tensor) and output.ndim == 2 and output.is_floating_point():
-        return output
-    candidates = output.values() if isinstance(output, dict) else output if isinstance(output, (tuple, list)) else ()
+def class_scores(output, pictures: int | None = None) -> torch.Tensor:
+    """The first float tensor `[B, K]` in whatever a network returns (a tensor, a tuple, a list, a dict), as float32.
+
+    Raises IncompatibleModel when there is none, or when it has not one row for each of so many `pictures`.
+    """
+    candidates = output.values() if isinstance(output, dict) else output if isinstance(output, (tuple, list)) else (output,)
     for candidate in candidates:
-        if isinstance(candidate, torch.Tensor) and candidate.ndim == 2 and candidate.is_floating_point():
-            return candidate
+        if isinstance(candidate, torch.Tensor) and candidate.ndim == 2 and candidate.is_floating_point() and candidate.shape[1]:
+            if pictures in (None, len(candidate)):
+                return candidate.to(torch.float32)
     raise IncompatibleModel("The network does not answer with one row of class scores per picture; its output format is not supported.")
 
 
@@ -185,10 +196,11 @@ def wrap(
     """Make any classifier a LoadedModel: switch it to eval mode, freeze it, look at its layers, try it once.
 
     With `multi_label` every output is a yes/no question of its own, read through a sigmoid. `labels` may be left out
-    ("class 0" ...). Raises ModelLoadError when the network does not run at its own input size, or answers with numbers
-    that are not finite.
+    ("class 0" ...). Raises ModelLoadError when the network does not run at its own input size, has no head, or answers
+    with numbers that are not finite (a class masked with -inf is one), IncompatibleModel when it answers in another form.
     """
     preprocessing = preprocessing or Preprocessing()
+    _check_fit(network, preprocessing)
     trainable = frozenset(name for name, parameter in network.named_parameters() if parameter.requires_grad)
     network.eval().requires_grad_(False).to(torch.float32)
     overwriting = [module for module in network.modules() if getattr(module, "inplace", False)]
@@ -198,14 +210,16 @@ def wrap(
     probe = torch.rand(1, preprocessing.channels, *preprocessing.size, generator=torch.Generator().manual_seed(0)).to(device)
     try:
         seen = inspect(network, probe, getattr(network, "num_prefix_tokens", None))
-        scores = class_scores(seen.output)
-    except (RuntimeError, AssertionError, ValueError, TypeError, LookupError) as error:
+    except Exception as error:  # whatever a network of somebody else's raises
         height, width = preprocessing.size
         size = f"{preprocessing.channels} x {height} x {width}"
         raise ModelLoadError(f"The network does not run on a {size} picture. Check its input channels and its picture size.") from error
-    if not torch.isfinite(scores).all():
-        raise ModelLoadError("The network gives no valid numbers on a test picture; its weights are damaged.")
+    scores = class_scores(seen.output, pictures=2)
     count = scores.shape[1]
+    bad = int((~scores.isfinite()).any(0).sum())
+    if bad:
+        told = f"{bad} of its {count} class scores {'is' if bad == 1 else 'are'} not finite"
+        raise ModelLoadError(f"The network gives no valid numbers on a test picture: {told}. Its weights are damaged, or it masks classes with infinity.")
     multi_label = multi_label and count > 1  # a single logit is two classes already
     labels = _labels(labels, count, multi_label)
     ending = find_ending(network, seen.layers, probe, count, class_scores)
@@ -224,6 +238,19 @@ def wrap(
         facts=facts_of(network, seen, probe, ending=ending, classes=count, multi_label=multi_label, switched=len(overwriting)),
         trainable=trainable,
     )
+
+
+def _check_fit(network: torch.nn.Module, preprocessing: Preprocessing) -> None:
+    """Raises ModelLoadError for a network without weights or without a head, and for pictures that nobody has."""
+    if next(network.parameters(), None) is None:
+        raise ModelLoadError("The network has no weights; there is nothing in it to look into.")
+    if getattr(network, "num_classes", None) == 0:
+        raise ModelLoadError("The network puts out features, not classes. Choose a model that was trained or fine-tuned to classify.")
+    channels, mean, std = preprocessing.channels, preprocessing.mean, preprocessing.std
+    if channels not in (1, 3, 4):
+        raise ModelLoadError(f"The network wants pictures of {channels} channels. Expected 1 (grey), 3 (colour) or 4 (colour and transparency).")
+    if not len(mean) == len(std) == channels or not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
+        raise ModelLoadError(f"Mean and standard deviation must be {channels} finite numbers each, one per channel, and no deviation zero or less.")
 
 
 def _labels(given: Sequence[str] | None, count: int, multi_label: bool) -> tuple[str, ...]:

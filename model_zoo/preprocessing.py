@@ -89,6 +89,10 @@ class Preprocessing:
         )
 
     def pixels(self, image: Image.Image) -> torch.Tensor:
-        """The picture as the model sees it: float32 `[1, C, H, W]` in `[0, 1]`, resized and cropped by timm's transform."""
+        """The picture as the model sees it: float32 `[1, C, H, W]` in `[0, 1]`, resized and cropped by timm's transform.
+
+        For one channel a colour picture becomes grey (ITU-R 601 luma). The fourth channel is opacity: 1 everywhere for a
+        picture without transparency, and so for every upload, which is put on white when it is read.
+        """
         image = image.convert({1: "L", 3: "RGB", 4: "RGBA"}[self.channels])
         return self._transform(image).unsqueeze(0).to(torch.float32) / 255

@@ -18,7 +18,7 @@ from typing import Annotated, NamedTuple
 from techniques.base import (
     Browser, Heatmap, Help, IncompatibleModel, Layer, LayerName, LoadedModel, Predictions, Run, Sample, TargetClass, technique, torch,
 )  # fmt: skip
-from techniques.base.hooks import logits_from_layer
+from techniques.base.hooks import gradient_at, logits_from_layer
 
 CLASSES = 5  # so many of the most probable classes are explained beside the one that was named
 
@@ -56,9 +56,10 @@ def grad_cam(
     classes = logits[0, : model.named].argsort(descending=True, stable=True)[:CLASSES].tolist()
     if target is not None:
         classes = [target] + [index for index in classes if index != target]
-    gradients = [_gradient(logits[0, index], output) for index in run.steps(classes, "Class")]
+    gradients = [gradient_at(logits[0, index], output, again=True) for index in run.steps(classes, "Class")]
     if not any(chosen.maps(gradient).any() for gradient in gradients):
-        raise IncompatibleModel(f"No place in the layer “{chosen.name}” moves a logit here. Choose another, such as “{_alternative(model)}”.")
+        other = "" if chosen.name == _alternative(model) else f", such as “{_alternative(model)}”"
+        raise IncompatibleModel(f"No place in the layer “{chosen.name}” moves a logit here. Choose another layer{other}.")
     maps = [class_map(chosen, output.detach(), gradient, signed) for gradient in gradients]
     maps = torch.nn.functional.interpolate(torch.cat(maps, 1), sample.pixels.shape[2:], mode="bilinear")[0]
     speaks = "speaks for or against" if signed else "speaks for"
@@ -75,14 +76,6 @@ def class_map(layer: Layer, output: torch.Tensor, gradient: torch.Tensor, signed
     weights = layer.maps(gradient).mean((2, 3), keepdim=True)
     values = (weights * layer.maps(output)).sum(1, keepdim=True)
     return values if signed else values.relu()
-
-
-def _gradient(logit: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-    """Gradient of one logit at the layer's output; zero where the logit does not depend on it."""
-    if not logit.requires_grad:
-        return torch.zeros_like(output)
-    (gradient,) = torch.autograd.grad(logit, output, retain_graph=True, allow_unused=True)
-    return torch.zeros_like(output) if gradient is None else gradient
 
 
 def _name(model: LoadedModel, index: int) -> str:

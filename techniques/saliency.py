@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, NamedTuple
 
 from techniques.base import Heatmap, Help, LoadedModel, Run, Sample, TargetClass, technique, torch
+from techniques.base.hooks import gradient_at
 
 
 class Answer(NamedTuple):
@@ -42,7 +43,7 @@ def saliency(
         logits = model.logits(pixels)
         target = int(model.predicted(logits[0])) if target is None else target
         run.check()
-        (gradient,) = torch.autograd.grad(logits[0, target], pixels)
+        gradient = gradient_at(logits[0, target], pixels)
     size = gradient[0].abs()
     label = model.label(target)
     return Answer(

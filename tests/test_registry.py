@@ -110,7 +110,7 @@ def test_a_new_file_is_a_tab_and_an_endpoint_with_named_parameters(add):
     (slider,) = [part["props"] for part in components if part["props"].get("elem_id") == "negative-strength"]
     assert (slider["minimum"], slider["maximum"], slider["step"], slider["value"], slider["info"]) == (0, 1, 0.1, 1.0, "How far to go.")
     endpoint = page.get_api_info()["named_endpoints"]["/negative"]
-    assert [parameter["parameter_name"] for parameter in endpoint["parameters"]] == ["image", "model", "strength"]
+    assert [parameter["parameter_name"] for parameter in endpoint["parameters"]] == ["image", "model", "strength", "framing"]
 
 
 def test_a_technique_on_a_set_of_pictures_says_so_in_its_first_argument(add, tiny_models):

@@ -8,7 +8,7 @@ from html import escape
 
 import numpy as np
 
-from techniques.base.drawing import animation_png, explain, magnification, picture_image, scale_of, to_svg
+from techniques.base.drawing import animation_png, explain, is_constant, magnification, picture_image, scale_of, to_svg
 from techniques.base.drawing.pictures import Scale, common_scales
 from techniques.base.results import Animation, Browser, Curve, Gallery, Heatmap, Histogram, Note, Picture, Predictions, Result, Scatter, Table
 from techniques.base.sample import Sample, Samples, to_image
@@ -49,9 +49,10 @@ def body(result: Result, sample: Sample | Samples) -> str:
 
 @body.register
 def heat_map(result: Heatmap, sample, scale: Scale | None = None) -> str:
-    low, high = scale or scale_of(result)
+    values = np.asarray(result.values, np.float64)  # the width of a scale may be more than a float32 holds
+    low, high = scale or ((values.flat[0],) * 2 if is_constant(result) else scale_of(result))
     span = (high - low) or 1.0
-    levels = np.round(np.clip((result.values - low) / span, 0, 1) * 65535).astype("<u2")
+    levels = np.round(np.clip((values - low) / span, 0, 1) * 65535).astype("<u2")
     height, width = result.values.shape
     picture = ""
     if isinstance(sample, Sample) and sample.pixels.shape[-2:] == result.values.shape:

@@ -119,7 +119,7 @@ def _look(page: Page) -> Callable:
             model = model_zoo.load(session.model_key)
             sample = session.sample(model)
             with model.lock:
-                logits = model.logits(sample.pixels.to(model.device)).detach().cpu().numpy()
+                logits = model.valid_logits(sample.pixels.to(model.device)).cpu().numpy()
         except AppError as error:
             return [f"<p class='lp-error'>{escape(str(error))}</p>", *untouched]
         return [top_five(Predictions.of(model, logits)), seen(sample, model), *(canvas(sample) for _ in page.painted)]

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
 from model_zoo.deferred import torch
+from model_zoo.errors import AppError
 from model_zoo.loaded import LoadedModel
 from techniques.base.drawing.svg import percent
+from techniques.base.hooks import gradient_at
 from techniques.base.parameters import Help
 from techniques.base.results import Note, Picture, Predictions, Table
 from techniques.base.sample import Sample
@@ -118,11 +120,17 @@ class Goal:
 
 
 def logits_and_gradient(model: LoadedModel, goal: Goal, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits `[B, K]` and the gradient of each picture's own gain at its pixels `[B, C, H, W]`: one pass each way."""
+    """Logits `[B, K]` and the gradient of each picture's own gain at its pixels `[B, C, H, W]`: one pass each way.
+
+    Raises AppError when the gradient is not finite: no direction could be told from it.
+    """
     pixels = pixels.detach().requires_grad_(True)
     with torch.enable_grad():
         logits = model.logits(pixels)
-        (gradient,) = torch.autograd.grad(goal.gain(logits).sum(), pixels)
+        gradient = gradient_at(goal.gain(logits).sum(), pixels)
+    bad = int((~gradient.isfinite()).sum())
+    if bad:
+        raise AppError(f"The attack cannot move: {bad} numbers of its gradient are not finite. The model's scores are too large or damaged.")
     return logits.detach(), gradient
 
 

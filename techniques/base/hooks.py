@@ -25,6 +25,17 @@ def watching(model: LoadedModel, layers: Iterable[str], see: Callable[[str, torc
             handle.remove()
 
 
+def gradient_at(score: torch.Tensor, place: torch.Tensor, again: bool = False) -> torch.Tensor:
+    """Gradient of one number at a tensor, in its shape; zero where the number does not depend on it.
+
+    `again` keeps the graph for another number. A network that cuts its own graph (rounding, no_grad) gives zero, too.
+    """
+    if not score.requires_grad:
+        return torch.zeros_like(place)
+    (gradient,) = torch.autograd.grad(score, place, retain_graph=again, allow_unused=True)
+    return torch.zeros_like(place) if gradient is None else gradient
+
+
 def logits_from_layer(model: LoadedModel, layer: str, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """One forward pass in which the output of `layer` is the leaf: (logits `[B, K]`, that output).
 

@@ -239,9 +239,13 @@ KINDS = (Heatmap, Picture, Gallery, Predictions, Table, Curve, Histogram, Animat
 
 
 def to_numpy(value: Any) -> Any:
-    """A result (or any part of one) with every torch tensor replaced by a numpy array, detached, on the CPU."""
+    """A result (or any part of one) with every torch tensor replaced by a numpy array, detached, on the CPU.
+
+    Floats of 16 bits become float32: numpy has no bfloat16.
+    """
     if hasattr(value, "detach"):
-        return value.detach().cpu().numpy()
+        value = value.detach().cpu()
+        return (value.float() if value.is_floating_point() and value.element_size() < 4 else value).numpy()
     if isinstance(value, (Result, Stack)):
         return replace(value, **{f.name: to_numpy(getattr(value, f.name)) for f in fields(value)})
     if isinstance(value, tuple):

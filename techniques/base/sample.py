@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from model_zoo.deferred import torch
+from model_zoo.errors import ParameterError
 
 if TYPE_CHECKING:
     from model_zoo.loaded import LoadedModel
@@ -51,9 +52,16 @@ class Sample:
 
     @classmethod
     def from_pixels(cls, pixels: torch.Tensor | np.ndarray, origin: str) -> Sample:
-        """A sample of given pixels `[C, H, W]` or `[1, C, H, W]` in `[0, 1]`, kept at full precision."""
+        """A sample of given pixels `[C, H, W]` or `[1, C, H, W]` in `[0, 1]`, kept at full precision.
+
+        Raises ParameterError for another shape, and for numbers that are not finite.
+        """
         pixels = torch.as_tensor(pixels, dtype=torch.float32)
         pixels = pixels.unsqueeze(0) if pixels.ndim == 3 else pixels
+        if pixels.ndim != 4 or len(pixels) != 1 or pixels.shape[1] not in (1, 3, 4):
+            raise ParameterError(f"Pixels: received the shape {tuple(pixels.shape)}, expected [C, H, W] with 1, 3 or 4 channels.")
+        if not pixels.isfinite().all():
+            raise ParameterError(f"Pixels: {int((~pixels.isfinite()).sum())} of them are not finite, expected numbers from 0 to 1.")
         return cls(pixels, to_image(pixels[0]), origin, exact=True)
 
     def fit(self, model: LoadedModel) -> Sample:

@@ -129,12 +129,13 @@
       const table = window.loupeColours[kind][view[kind]];
       const out = new ImageData(this.base.width, this.base.height);
       const solid = view.opacity ** 4;
+      const flat = this.low === this.high; // nothing to tell apart: grey, and the picture shows through
       for (let i = 0; i < this.levels.length; i++) {
         const level = this.levels[i] / 65535;
         const colour = Math.round(level * 255) * 3;
-        const strength = this.signed ? Math.sqrt(Math.abs(2 * level - 1)) : 1; // zero lets the picture through
+        const strength = flat ? 0 : this.signed ? Math.sqrt(Math.abs(2 * level - 1)) : 1; // zero lets the picture through
         const alpha = this.opaque ? 1 : Math.max(view.opacity * strength, solid);
-        for (let c = 0; c < 3; c++) out.data[4 * i + c] = (1 - alpha) * this.base.data[4 * i + c] + alpha * table[colour + c];
+        for (let c = 0; c < 3; c++) out.data[4 * i + c] = (1 - alpha) * this.base.data[4 * i + c] + alpha * (flat ? 128 : table[colour + c]);
         out.data[4 * i + 3] = 255;
       }
       context.putImageData(out, 0, 0);

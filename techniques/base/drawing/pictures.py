@@ -39,7 +39,8 @@ def magnification(picture: Picture) -> float:
 
 
 def is_constant(heatmap: Heatmap) -> bool:
-    return not np.ptp(np.nan_to_num(heatmap.values))
+    values = np.nan_to_num(heatmap.values)
+    return bool(values.min() == values.max())
 
 
 def explain(heatmap: Heatmap) -> str | None:
