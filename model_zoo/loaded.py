@@ -219,7 +219,8 @@ def wrap(
     bad = int((~scores.isfinite()).any(0).sum())
     if bad:
         told = f"{bad} of its {count} class scores {'is' if bad == 1 else 'are'} not finite"
-        raise ModelLoadError(f"The network gives no valid numbers on a test picture: {told}. Its weights are damaged, or it masks classes with infinity.")
+        why = "Its weights are damaged, or it masks classes with infinity."
+        raise ModelLoadError(f"The network gives no valid numbers on a test picture: {told}. {why}")
     multi_label = multi_label and count > 1  # a single logit is two classes already
     labels = _labels(labels, count, multi_label)
     ending = find_ending(network, seen.layers, probe, count, class_scores)

@@ -37,8 +37,9 @@ def run(
 ) -> Any:
     """Run a technique from Python: `techniques.run("grad_cam", "cat.jpg", model, target="golf ball")`.
 
-    `image` is a path, bytes, a PIL picture, or a Sample; a list of these for a technique on a set. `framing` says how
-    a picture is made as large as the model wants it: "model" (its own way), "crop", "squash" or "pad". Returns the answer; a NamedTuple of panels or one panel, which show themselves in a notebook.
+    `image` is a path, bytes, a PIL picture, or a Sample; a list of these for a technique on a set. `framing` says how a
+    picture is made as large as the model wants it: "model" (its own way), "crop", "squash" or "pad". Returns the
+    technique's answer; a NamedTuple of panels or one panel, which show themselves in a notebook.
     """
     chosen = find(name)
     if chosen.many:

@@ -95,7 +95,7 @@ def _list_models(text: str) -> None:
     for entry in found:
         accuracy = f"{entry.top1:.1f} % top-1" if entry.top1 else ""
         print(f"{entry.key:<{wide}}{gigabytes(entry.bytes) if entry.bytes else '':>9}  {accuracy:<14}{entry.about}".rstrip())
-    print("\nAny classifier of timm (timm/NAME.TAG), torchvision (torchvision/NAME) or the hub (hf-hub:OWNER/NAME) works; so do --weights of your own.")
+    print("\nEvery classifier of timm (timm/NAME.TAG), torchvision (torchvision/NAME) and the hub (hf-hub:OWNER/NAME), and --weights of your own.")
 
 
 def _run_technique(technique: Technique, arguments: list[str]) -> None:

@@ -19,8 +19,8 @@ class Hub:
     `files` maps a path ("timm/name/resolve/main/model.safetensors") to bytes; `main` is its only commit. With `status` every request gets
     that error; with `wrong_bytes` the body is not what its entity tag says; with `mute` no request is answered,
     and with `half` only half of a body is sent, until `released` is set. The next `drops` bodies break off in the
-    middle. With `elsewhere` large files are at another address, as the real hub keeps them. `ranges` are the ranges that were asked for, `sent` counts the bytes of all
-    bodies, and `tokens` holds each request's host and what it was authorised with.
+    middle. With `elsewhere` large files are at another address, as the real hub keeps them. `ranges` are the ranges
+    that were asked for, `sent` counts the bytes of all bodies, and `tokens` holds each request's host and what it was authorised with.
     """
 
     files: dict[str, bytes]

@@ -325,7 +325,7 @@ def test_a_normalisation_that_is_none_is_refused(mean, std):
 
 SIZES = {
     "vgg11": (224, {"mlp_ratio": 0.02}), "densenet121": (224, {}), "convnext_atto": (224, {}), "inception_v3": (299, {}),
-    "vit_tiny_patch16_224": (224, {}), "swin_tiny_patch4_window7_224": (224, {"depths": (1, 1, 1, 1)}), "mixer_s32_224": (224, {"num_blocks": 1}),
+    "vit_tiny_patch16_224": (224, {}), "swin_tiny_patch4_window7_224": (224, {"depths": (1, 1, 1, 1)}), "mixer_s32_224": (224, {}),
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from ui.events import LIGHT, LOADING
 from ui.header import sample_strip
 from ui.model_search import count, wire_search
 from ui.own_model import wire_own_model
+from ui.panels import progress
 from ui.session import Session
 from ui.tray import tray_items
 from ui.worker import Done, Failed, Stopped, in_worker, until
@@ -92,13 +93,15 @@ def _load(page: Page, session_id: str, key: str) -> Iterator[list]:
         elif isinstance(event, Stopped):
             yield stays("<p class='lp-hint'>Stopped; the model stays as it was.</p>")
         else:
-            yield [gr.skip(), f"<p class='lp-hint lp-busy'>{escape(event.text or 'Loading …')}</p>", gr.Button(visible=True), *untouched]
+            yield [gr.skip(), progress(event.fraction, event.text or "Loading …"), gr.Button(visible=True), *untouched]
 
 
 def _shown(page: Page, model: LoadedModel, session: Session) -> list:
     """The header and the tabs for a model that has just been loaded, in the order of the model's outputs."""
     layers = [("The model's choice" + (f": {model.default_layer}" if model.default_layer else ""), "")]
-    layers += [(f"{layer.name} · {layer.grid[0]}×{layer.grid[1]}{'' if layer.local else ' · in another order'}", layer.name) for layer in model.spatial_layers()]
+    for layer in model.spatial_layers():
+        order = "" if layer.local else " · in another order"
+        layers.append((f"{layer.name} · {layer.grid[0]}×{layer.grid[1]}{order}", layer.name))
     channels = model.preprocessing.channels
     reasons = [tab.technique.why_not(model) for tab in page.tabs]
     return [

@@ -16,6 +16,7 @@ from model_zoo.sources import CACHE
 from techniques.base import Run
 from ui.events import LIGHT, LOADING
 from ui.guard import MEGABYTE
+from ui.panels import progress
 from ui.session import Session
 from ui.upload import FileInput, Upload
 from ui.worker import Done, Failed, Stopped, in_worker, until
@@ -59,14 +60,14 @@ class OwnModel:
 def build_own_model() -> OwnModel:
     with gr.Accordion("Your own model", open=False, elem_id="own-model"):
         gr.HTML(HELP)
-        weights = FileInput(label="Weights", file_count="single", height=96, elem_id="own-weights")
+        weights = FileInput(label="Weights", file_count="single", height=120, elem_id="own-weights")
         status = gr.HTML(elem_id="own-status")
         stop = gr.Button("Stop", size="sm", visible=False, elem_id="own-stop")
         with gr.Column(visible=False, elem_id="own-fitting") as fitting:
             architecture = gr.Dropdown(
                 [], allow_custom_value=True, label="Architecture", info="timm/<name> or torchvision/<name>", elem_id="own-architecture"
             )
-            class_names = FileInput(label="Class names: .txt, .csv or .json (optional)", file_count="single", height=96, elem_id="own-class-names")
+            class_names = FileInput(label="Class names: .txt, .csv or .json (optional)", file_count="single", height=120, elem_id="own-class-names")
             with gr.Row():
                 mean = gr.Textbox(label="Mean, per channel", min_width=120, elem_id="own-mean")
                 std = gr.Textbox(label="Standard deviation", min_width=120, elem_id="own-std")
@@ -102,7 +103,7 @@ def wire_own_model(page: Page, load: Callable[[str, str], Iterator[list]], model
             elif isinstance(event, Stopped):
                 yield ["<p class='lp-hint'>Stopped; nothing was taken.</p>", gr.Button(visible=False), *unfilled]
             else:
-                yield [f"<p class='lp-hint lp-busy'>{escape(event.text or 'Reading the weights …')}</p>", gr.Button(visible=True), *unfilled]
+                yield [progress(event.fraction, event.text or "Reading the weights …"), gr.Button(visible=True), *unfilled]
 
     def compare(session_id: str, architecture: str) -> list:
         try:

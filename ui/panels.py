@@ -24,6 +24,11 @@ def data_url(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
+def progress(fraction: float, text: str) -> str:
+    """How far some work is, as a bar with words below."""
+    return f"<div class='lp-progress'><span style='width:{fraction:.0%}'></span></div><p class='lp-hint'>{escape(text)}</p>"
+
+
 def panel(title: str, result: Result, sample: Sample | Samples, destinations: str = "") -> str:
     """One framed result: title, body, caption, and for a picture the ways to send it on."""
     send = destinations if isinstance(result, Picture) and not result.signed else ""

@@ -17,7 +17,7 @@ from techniques.base.results import panels
 from ui.browsing import cell_html, first_outer, is_large, set_axes
 from ui.choosing import GONE
 from ui.files import new_folder, prune
-from ui.panels import destinations, panel
+from ui.panels import destinations, panel, progress
 from ui.session import Answered, Session, Sessions
 from ui.settings import Settings
 from ui.worker import Done, Failed, Progress, Stopped, dispatch, until
@@ -48,7 +48,7 @@ def run_handler(
             return
         stop = session.begin(technique.name)
         given = dict(zip(own, values)) | _shared(technique, target, layer, seed, session)
-        yield [_progress(Progress(0.0, "Starting")), *_buttons(running=True), *untouched]
+        yield [progress(0.0, "Starting"), *_buttons(running=True), *untouched]
         try:
             model = model_zoo.load(session.model_key)
             sample = session.samples(model) if technique.many else session.sample(model)
@@ -58,7 +58,7 @@ def run_handler(
         events = dispatch(technique.name, sample, session.model_key, given, settings.seconds)
         for event in until(stop, events):
             if isinstance(event, Progress):
-                yield [_progress(event), *_buttons(running=True), *untouched]
+                yield [progress(event.fraction, event.text), *_buttons(running=True), *untouched]
             elif isinstance(event, Failed):
                 yield failed(event.text)
             elif isinstance(event, Stopped):
@@ -105,10 +105,6 @@ def _shared(technique: Technique, target: str, layer: str, seed: float | None, s
 
 def _buttons(running: bool, answered: bool = False) -> list:
     return [gr.Button(interactive=not running), gr.Button(interactive=running), gr.Button(visible=True) if answered else gr.skip()]
-
-
-def _progress(event: Progress) -> str:
-    return f"<div class='lp-progress'><span style='width:{event.fraction:.0%}'></span></div><p class='lp-hint'>{escape(event.text)}</p>"
 
 
 def _finished(answered: Answered) -> str:
