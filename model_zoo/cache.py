@@ -69,8 +69,9 @@ class ModelCache:
         return sum(model.bytes for model in set(self._alive)) + sum(self._promised.values())
 
     def renew_locks(self) -> None:
-        """For a process that has just been forked: a lock that another thread held stays locked in it for ever."""
-        self._guard, self._gates = threading.Lock(), {}
+        """For a process that has just been forked: a lock that another thread held stays locked in it for ever, and what
+        another thread was building is not finished."""
+        self._guard, self._gates, self._promised = threading.Lock(), {}, {}
         self._models = OrderedDict((key, replace(model, lock=threading.RLock())) for key, model in self._models.items())
         self._alive = weakref.WeakSet(self._models.values())
 
@@ -93,7 +94,7 @@ class ModelCache:
             return model
         finally:
             with self._guard:
-                del self._promised[key]
+                self._promised.pop(key, None)
 
     def _make_room(self, key: str, size: int) -> bool:
         """Promise `size` bytes to `key`, if they are free once every idle model that has to has gone."""
