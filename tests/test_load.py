@@ -8,7 +8,6 @@ from __future__ import annotations
 import http.client
 import io
 import json
-import random
 import secrets
 import subprocess
 import sys
@@ -43,7 +42,7 @@ MIX = {
     "average_activation": {}, "architecture": {},
 }  # fmt: skip
 USERS, SAME_USERS, SAME_TIMES = 4, 10, 4
-LIMIT_MB, MARGIN_MB = 150, 300  # a network of these takes up to 170 MB for its activations and gradients while it runs
+LIMIT_MB, MARGIN_MB = 100, 250  # a network of these takes up to 150 MB for its activations and gradients while it runs
 
 
 def at_once(works: list[Callable[[], object]]) -> list:
@@ -58,8 +57,9 @@ def at_once(works: list[Callable[[], object]]) -> list:
         return [future.result(PATIENCE) for future in [pool.submit(work, function) for function in works]]
 
 
-def in_another_order(names: list[str], user: int) -> list[str]:
-    return random.Random(user).sample(names, len(names))
+def in_another_order(user: int) -> list[str]:
+    """The techniques of the mix, each user beginning with another one."""
+    return [*MIX][user:] + [*MIX][:user]
 
 
 def differing(expected: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> list[str]:
@@ -105,7 +105,8 @@ def test_four_users_with_different_techniques_on_one_model_get_what_each_gets_al
     alone = {name: by_client(clients[0], name) for name in MIX}
 
     def user(number: int) -> list[str]:
-        return [f"{name}: {array}" for name in in_another_order(list(MIX), number) for array in differing(alone[name], by_client(clients[number], name))]
+        names = in_another_order(number)[:4]  # files take longer than runs
+        return [f"{name}: {array}" for name in names for array in differing(alone[name], by_client(clients[number], name))]
 
     assert at_once([lambda number=number: user(number) for number in range(USERS)]) == [[]] * USERS
 
@@ -121,7 +122,7 @@ def test_four_threads_with_different_techniques_on_one_network_get_what_each_get
     alone = {name: run(name) for name in MIX}
 
     def user(number: int) -> list[str]:
-        names = in_another_order(list(MIX) * 2, number)
+        names = in_another_order(number)
         return [f"{name}: {array}" for name in names for array in differing(alone[name], run(name))]
 
     assert at_once([lambda number=number: user(number) for number in range(USERS)]) == [[]] * USERS
@@ -215,6 +216,7 @@ def test_ten_visitors_who_click_the_same_sample_and_run_the_same_get_forty_whole
 
 def test_visitors_who_choose_different_models_at_once_each_get_the_answers_of_their_own(server):
     chosen = {"bundled/digits": "digit_8", "bundled/imagenette": "golf_ball"}
+    answers = {"bundled/digits": "8", "bundled/imagenette": "golf ball"}
     alone = {key: all_arrays(techniques.run("saliency", sample_picture(name).path, model_zoo.load(key))) for key, name in chosen.items()}
 
     def visit(key: str) -> list[str]:
@@ -226,7 +228,7 @@ def test_visitors_who_choose_different_models_at_once_each_get_the_answers_of_th
                 visitor.choose_sample(chosen[own])
                 files = visitor.run("saliency", "max")
                 about = json.loads(files["manifest.json"])
-                assert about["model"]["key"] == own and about["pictures"][0]["top"][0]["label"] == {"digit_8": "8", "golf_ball": "golf ball"}[chosen[own]]
+                assert (about["model"]["key"], about["pictures"][0]["top"][0]["label"]) == (own, answers[own])
                 mistakes += [f"{own}: {array}" for array in differing(alone[own], numbers(files))]
         return mistakes
 
@@ -244,7 +246,7 @@ def test_models_in_turn_take_no_more_memory_than_the_limit_and_no_more_the_secon
     found = json.loads(done.stdout)
     first, second = found["most"]
     assert found["built"] >= 2 * 12  # the memory holds some of them only
-    assert max(first, second) < found["before"] + LIMIT_MB + MARGIN_MB  # all at once would be 600 MB of weights
+    assert max(first, second) < found["before"] + LIMIT_MB + MARGIN_MB  # all at once are 330 MB of weights
     assert second <= 1.05 * first + 20
 
 

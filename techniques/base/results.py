@@ -92,7 +92,8 @@ class Predictions(Result):
         """Softmax over the classes that compete (all of them, or each label and its opposite), float64 `[N, K]`."""
         logits = np.asarray(self.logits, dtype=np.float64)
         rivals = logits.reshape(len(logits), 2, -1) if self.multi_label else logits
-        powers = np.exp(rivals - rivals.max(1, keepdims=True))
+        with np.errstate(invalid="ignore"):  # infinities; `execute` refuses what comes of them
+            powers = np.exp(rivals - rivals.max(1, keepdims=True))
         return (powers / powers.sum(1, keepdims=True)).reshape(logits.shape)
 
     @classmethod
