@@ -144,7 +144,9 @@ def pick_model(page, search: str, key: str) -> None:
     box.click()
     box.fill("")
     box.press_sequentially(search)
-    page.locator(f"#model-answers [data-model='{key}']").click()
+    first = page.locator("#model-answers .lp-model").first
+    expect(first).to_have_attribute("data-model", key)  # the list has come to rest
+    first.click()
 
 
 def choose(page, selector: str, search: str, option: str) -> None:

@@ -150,3 +150,14 @@ def test_weights_that_fit_nothing_are_told_and_another_architecture_may_be_typed
     expect(page.locator("#model-status .lp-error")).to_contain_text("Only 0 of 122 tensors match timm/resnet18")
     type_into(page, "#own-architecture", "timm/resnet1800")
     expect(page.locator("#own-status .lp-error")).to_contain_text("There is no architecture “timm/resnet1800”.")
+
+
+def test_a_model_is_chosen_by_the_keyboard_alone(page):
+    page.click("#model input")
+    page.fill("#model input", "")
+    page.locator("#model input").press_sequentially("digits")
+    expect(page.locator("#model-answers .lp-model").first).to_contain_text("bundled/digits")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator("#model input")).to_have_value("bundled/digits")
+    expect(page.locator("#model-status")).to_contain_text("28 × 28 px")

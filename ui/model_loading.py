@@ -51,15 +51,16 @@ def wire_model(page: Page, starting) -> list:
 
     options = {"show_progress_on": header.model_status, **LOADING}
     own = wire_own_model(page, load, outputs)
-    wire_search(header.search)
     header.search.text.blur(lambda session_id: page.session(session_id).model_name, header.session, header.search.text, **LIGHT)
     header.stop_loading.click(partial(_stop, page), header.session, None, **LIGHT)
-    return [
+    loaded = [
         starting.then(first, header.session, outputs, **options),
         header.search.text.submit(typed, [header.session, header.search.text], outputs, trigger_mode="always_last", **options),
         header.search.answers.pick(picked, header.session, outputs, trigger_mode="multiple", **options),
         own,
     ]
+    wire_search(header.search, loaded)
+    return loaded
 
 
 def _stop(page: Page, session_id: str) -> None:

@@ -15,11 +15,17 @@ from model_zoo.sources import CACHE
 from ui.events import LIGHT
 
 SHOWN = 40
+# A press counts when it begins: by its end, newer answers may have taken the row's place. A click without one is the Enter key's.
 FORWARD_PICKS = """
-element.addEventListener('click', (event) => {
+const pick = (event) => {
   const item = event.target.closest('[data-model]');
-  if (item && !item.disabled) { trigger('pick', {name: item.dataset.model}); document.activeElement.blur(); }
-});"""
+  if (!item || item.disabled || event.button !== 0 || (event.type === 'click' && event.detail)) return;
+  event.preventDefault();
+  trigger('pick', {name: item.dataset.model});
+  document.activeElement.blur();
+};
+element.addEventListener('mousedown', pick);
+element.addEventListener('click', pick);"""
 
 
 @dataclass(frozen=True)
@@ -44,9 +50,10 @@ def build_search(current: str) -> ModelSearch:
     return ModelSearch(text, answers)
 
 
-def wire_search(search: ModelSearch) -> None:
-    """Answers while one types; the curated list as soon as one begins."""
-    search.text.focus(lambda: answers(""), None, search.answers, trigger_mode="always_last", **LIGHT)
+def wire_search(search: ModelSearch, shown: list) -> None:
+    """Answers while one types; the curated list again after each of the events `shown`, by which the page has a model."""
+    for event in shown:
+        event.then(lambda: answers(""), None, search.answers, **LIGHT)
     search.text.input(answers, search.text, search.answers, trigger_mode="always_last", **LIGHT)
 
 
