@@ -94,12 +94,18 @@ def settle(draft: Draft, match: Match, preprocessing: Preprocessing, labels: Seq
 
 
 def from_file(
-    path: str | Path, architecture: str | None = None, class_names: str | Path | None = None, multi_label: bool = False, run: Watcher | None = None
+    path: str | Path,
+    architecture: str | None = None,
+    class_names: str | Path | None = None,
+    multi_label: bool = False,
+    run: Watcher | None = None,
+    *,
+    preprocessing: Preprocessing | None = None,
 ) -> LoadedModel:
     """A model from a file of your own: `from_file("mine.pth", "timm/resnet18", "names.txt")`.
 
     The file may be safetensors, or a `.pth` with a state dict; it is read as carefully as a stranger's. The architecture is
-    guessed where it is left out. Raises ModelLoadError or UploadError with a sentence when they do not fit.
+    guessed where it is left out, and so is its `preprocessing`. Raises ModelLoadError or UploadError with a sentence when they do not fit.
     """
     from model_zoo.checkpoints import doubt, match, preprocessing_of, read_class_names
     from model_zoo.downloads import Alone
@@ -115,7 +121,7 @@ def from_file(
             raise UploadError(str(doubt(draft.guesses)))
         chosen = match(draft.stored.shapes, architecture) if architecture else draft.guesses[0]
         labels = read_class_names(Path(class_names), Path(class_names).name, chosen.classes) if class_names else ()
-        return build(settle(draft, chosen, preprocessing_of(chosen), labels, multi_label).removeprefix("upload/"))
+        return build(settle(draft, chosen, preprocessing or preprocessing_of(chosen), labels, multi_label).removeprefix("upload/"))
     finally:
         discard(draft.token)
 

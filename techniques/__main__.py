@@ -22,15 +22,15 @@ from model_zoo.errors import AppError, Cancelled, ParameterError
 from model_zoo.loaded import LoadedModel
 from model_zoo.preprocessing import FRAMINGS
 from techniques import __version__, catalogue, find
-from techniques.base.execute import execute
-from techniques.base.parameters import Param
-from techniques.base.pictures import read_picture
+from techniques.base.pairs import check_count, compares, execute_on
+from techniques.base.parameters import MASKS, Param
+from techniques.base.picture_sets import SUFFIXES, read_places
+from techniques.base.pictures import ReadPicture, read_picture
 from techniques.base.registry import FAMILIES, Technique
 from techniques.base.run import Run
 from techniques.base.sample import Sample, Samples
 
 PROGRAM = "python -m techniques"
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 METAVARS = {"number": "NUMBER", "integer": "NUMBER", "seed": "NUMBER", "target": "CLASS", "layer": "LAYER", "mask": "PICTURE"}
 
 
@@ -102,17 +102,17 @@ def _run_technique(technique: Technique, arguments: list[str]) -> None:
     given = vars(technique_parser(technique).parse_args(arguments))
     pictures, key, folder = given.pop("pictures"), given.pop("model"), given.pop("out")
     framing, weights = given.pop("framing"), {name: given.pop(name) for name in ("weights", "architecture", "class_names", "multi_label")}
-    settings = {name: _mask(value) if technique.param(name).kind == "mask" else value for name, value in given.items()}
-    read = [read_picture(path) for path in _paths(pictures, technique)]
+    settings = {name: [*map(_mask, value)] if technique.param(name).kind == "mask" else value for name, value in given.items()}
+    read = _read(pictures, technique)
     folder = _folder(folder or Path("out") / technique.name)
     if weights["weights"]:
         model = model_zoo.from_file(*weights.values())
     else:
         model = model_zoo.load(key)
-    samples = tuple(Sample.from_image(picture.image, model, picture.origin, picture.notes, framing) for picture in read)
-    sample = Samples(samples) if technique.many else samples[0]
+    samples = Samples.of(read, model, framing)
+    sample = samples if technique.many or len(samples) > 1 else samples[0]
     with progress() as report:
-        answer = execute(technique, sample, model, settings, Run(report=report))
+        answer = execute_on(technique, sample, model, settings, Run(report=report))
     _write_and_tell(folder, technique, sample, model, settings, answer)
 
 
@@ -141,13 +141,14 @@ def technique_parser(technique: Technique) -> argparse.ArgumentParser:
     """The options of one technique. Values that are not given stay out of the result; ranges are checked by `execute`."""
     parser = Parser(
         f"{PROGRAM} {technique.name}",
-        usage=f"%(prog)s {'PICTURE...' if technique.many else 'PICTURE'} [--model KEY] [--out FOLDER] [settings]",
+        usage=f"%(prog)s {'PICTURE...' if technique.many else 'PICTURE [AFTER]' if compares(technique) else 'PICTURE'} [--model KEY] [--out FOLDER] [settings]",
         description=_filled(f"{technique.title}. {technique.meaning}"),
         epilog=_filled(f"What it does not tell you: {technique.limits}") + (f"\n\nPaper: {technique.paper}" if technique.paper else ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    several = "picture files, or folders of them" if technique.many else "the picture file"
+    several = "picture files, zip files or folders of them" if technique.many else "the picture file"
+    several += "; two are compared, before and after" if compares(technique) else ""
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help=several)
     parser.add_argument("--model", default="bundled/imagenette", metavar="KEY", help="the model to look into [bundled/imagenette]")
     framings = ", ".join(f"{name} ({meaning})" for name, meaning in FRAMINGS.items())
@@ -169,6 +170,7 @@ def _add_option(group: argparse._ArgumentGroup, param: Param) -> None:
     if param.kind == "flag":
         options["action"] = argparse.BooleanOptionalAction
     else:
+        options["action"] = "append" if param.kind == "mask" else "store"  # --mask may be given several times
         options["metavar"] = "{" + ",".join(param.choices) + "}" if param.choices else METAVARS[param.kind]
         options["type"] = _number if param.range else str
     group.add_argument("--" + param.name.replace("_", "-"), **options)
@@ -178,7 +180,7 @@ def _help(param: Param) -> str:
     """The setting's sentence, its range, and its default in brackets."""
     allowed = f" {str(param.range)[:1].upper()}{str(param.range)[1:]}." if param.range and param.kind != "seed" else ""
     if param.kind == "mask":
-        return "The painted area, as a picture in which it is white; left out: the middle of the picture."
+        return f"A painted area, as a picture in which it is white, given up to {MASKS} times; left out: the middle of the picture."
     default = {True: "yes", False: "no"}.get(param.default, param.default) if param.kind == "flag" else param.default
     return (param.help + allowed + ("" if default is None else f" [{default}]")).replace("%", "%%")
 
@@ -200,16 +202,22 @@ def _mask(path: str) -> Any:
     return np.asarray(read_picture(path).image.convert("L")) > 127
 
 
+def _read(pictures: list[str], technique: Technique) -> list[ReadPicture]:
+    """The pictures; for a technique on a set those of folders, zip files and MNIST files, too, in groups."""
+    if technique.many:
+        return read_places([(path, Path(path).name) for path in pictures], folders=True)
+    return [read_picture(path) for path in _paths(pictures, technique)]
+
+
 def _paths(pictures: list[str], technique: Technique) -> list[Path]:
     """The picture files, folders replaced by the pictures in them in the order of their names."""
     paths: list[Path] = []
     for given in map(Path, pictures):
-        inside = sorted(path for path in given.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES) if given.is_dir() else [given]
+        inside = sorted(path for path in given.iterdir() if path.suffix.lower() in SUFFIXES) if given.is_dir() else [given]
         if not inside:
             raise ParameterError(f"There is no picture in the folder {given}. Expected files such as .jpg or .png.")
         paths += inside
-    if len(paths) > 1 and not technique.many:
-        raise ParameterError(f"{technique.title} works on one picture, received {len(paths)}. Run it once for each.")
+    check_count(technique, len(paths))
     for path in paths:
         if not path.is_file():
             raise ParameterError(f"There is no picture file {path}.")

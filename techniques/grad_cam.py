@@ -16,8 +16,9 @@ from __future__ import annotations
 from typing import Annotated, NamedTuple
 
 from techniques.base import (
-    Browser, Heatmap, Help, IncompatibleModel, Layer, LayerName, LoadedModel, Predictions, Run, Sample, TargetClass, technique, torch,
+    Browser, Heatmap, Help, IncompatibleModel, LayerName, LoadedModel, Predictions, Run, Sample, TargetClass, technique, torch,
 )  # fmt: skip
+from techniques.base.class_maps import class_map, class_name, enlarged, layer_with_places
 from techniques.base.hooks import gradient_at, logits_from_layer
 
 CLASSES = 5  # so many of the most probable classes are explained beside the one that was named
@@ -51,38 +52,21 @@ def grad_cam(
     probable ones. Raises IncompatibleModel for a layer without a grid, and for one that moves no logit."""
     chosen = model.layer(layer)
     if chosen.kind == "vector":
-        raise IncompatibleModel(f"The layer “{chosen.name}” has no places in the picture. Choose one that has, such as “{_alternative(model)}”.")
+        raise IncompatibleModel(f"The layer “{chosen.name}” has no places in the picture. Choose one that has, such as “{layer_with_places(model)}”.")
     logits, output = logits_from_layer(model, chosen.name, sample.pixels)
     classes = logits[0, : model.named].argsort(descending=True, stable=True)[:CLASSES].tolist()
     if target is not None:
         classes = [target] + [index for index in classes if index != target]
     gradients = [gradient_at(logits[0, index], output, again=True) for index in run.steps(classes, "Class")]
     if not any(chosen.maps(gradient).any() for gradient in gradients):
-        other = "" if chosen.name == _alternative(model) else f", such as “{_alternative(model)}”"
+        other = "" if chosen.name == layer_with_places(model) else f", such as “{layer_with_places(model)}”"
         raise IncompatibleModel(f"No place in the layer “{chosen.name}” moves a logit here. Choose another layer{other}.")
     maps = [class_map(chosen, output.detach(), gradient, signed) for gradient in gradients]
-    maps = torch.nn.functional.interpolate(torch.cat(maps, 1), sample.pixels.shape[2:], mode="bilinear")[0]
+    maps = enlarged(torch.cat(maps, 1), sample.pixels.shape[2:])[0]
     speaks = "speaks for or against" if signed else "speaks for"
     doubt = "" if chosen.local else "; this layer keeps its places in another order, so the map is not to be read by place"
     cells = {
         name: Heatmap(values, signed=signed, unit="logit", caption=f"What {speaks} “{name}” in {chosen.name}{doubt}")
-        for name, values in zip([_name(model, index) for index in classes], maps)
+        for name, values in zip([class_name(model, index) for index in classes], maps)
     }
     return Answer(Browser(("class",), cells), Predictions.of(model, logits, (sample.origin,)))
-
-
-def class_map(layer: Layer, output: torch.Tensor, gradient: torch.Tensor, signed: bool = False) -> torch.Tensor:
-    """Equations 1 and 2 for one class: `[B, 1, h, w]` from the layer's output and the logit's gradient there."""
-    weights = layer.maps(gradient).mean((2, 3), keepdim=True)
-    values = (weights * layer.maps(output)).sum(1, keepdim=True)
-    return values if signed else values.relu()
-
-
-def _name(model: LoadedModel, index: int) -> str:
-    """The label; one that the model uses twice gets its number, too (ImageNet has two kinds of “crane”)."""
-    label = model.label(index)
-    return label if model.labels.count(label) == 1 else f"{label} ({index})"
-
-
-def _alternative(model: LoadedModel) -> str:
-    return model.default_layer or model.spatial_layers()[-1].name

@@ -57,13 +57,13 @@ def browser() -> Iterator:
 
 @pytest.fixture
 def open_page(browser, server) -> Iterator[Callable]:
-    """Opens the page and waits for its first answer; at the end it looks for errors, in the browser and on the server, and
+    """Opens the page and waits for its first answer, unless told not to; at the end it looks for errors, in the browser and on the server, and
     for requests to other machines."""
     faults: list[str] = []
     contexts = []
     told = len(server.lines)
 
-    def open_it(query: str = "", **options):
+    def open_it(query: str = "", wait: bool = True, **options):
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
         context.set_default_timeout(PATIENCE)
@@ -72,8 +72,9 @@ def open_page(browser, server) -> Iterator[Callable]:
         page.on("pageerror", lambda error: faults.append(f"page: {error}"))
         page.on("request", lambda request: faults.append(request.url) if not request.url.startswith((server.url, "data:", "blob:")) else None)
         page.goto(server.url + query)
-        page.wait_for_selector("#grad_cam-status .lp-done")
-        page.wait_for_selector("#grad_cam-grad_cam loupe-map:visible .lp-canvas canvas")
+        if wait:
+            page.wait_for_selector("#grad_cam-status .lp-done")
+            page.wait_for_selector("#grad_cam-grad_cam loupe-map:visible .lp-canvas canvas")
         return page
 
     yield open_it

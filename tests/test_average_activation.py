@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
+import shutil
 import weakref
+import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import techniques
-from techniques.base import TECHNIQUES, ParameterError, Run, Sample, Samples, execute
+from techniques.base import TECHNIQUES, ParameterError, Run, Sample, Samples, UploadError, execute
 from techniques.base import activations as activations_module
 from techniques.base.activations import average_maps, histograms, rectangle
+from techniques.base.comparison import is_saved, restored
+from techniques.base.export import write_bundle
+from techniques.base.pictures import ReadPicture
 from techniques.base.results import all_arrays
+from techniques.base.saved import open_saved
 
 
 def average(samples, model, **settings):
@@ -200,6 +209,29 @@ def test_the_note_names_the_groups_the_pictures_left_out_and_the_largest_differe
     assert f"{12 - sum(counts)} picture" in answer.note.text
 
 
+def in_groups(samples: Samples, *names: str) -> Samples:
+    return Samples(tuple(replace(sample, group=name) for sample, name in zip(samples, names, strict=True)))
+
+
+def test_the_two_largest_named_groups_are_compared_and_the_others_left_out(tiny_models):
+    model = tiny_models["cnn"]
+    samples = in_groups(pictures(model, 7), "a", "b", "", "c", "b", "c", "c")
+    answer = average(samples, model, groups="named groups")
+    assert answer.note.text.startswith("c (3 pictures) against b (2 pictures): ")
+    assert answer.note.text.endswith("2 pictures of other groups left out.")
+    for position, members in enumerate(([3, 5, 6], [1, 4])):
+        outputs = [single_outputs(model, samples[member]) for member in members]
+        for layer in outputs[0]:
+            expected = np.mean([output[layer] for output in outputs], axis=0)
+            np.testing.assert_allclose(in_real_order(answer, layer)[position].ravel(), expected.ravel(), rtol=1e-4, atol=1e-5)  # float32 sums
+
+
+@pytest.mark.parametrize(("names", "found"), [(("", "", ""), "none"), (("cats", "", "cats"), "only “cats”")])
+def test_named_groups_need_two_names(tiny_models, names, found):
+    with pytest.raises(ParameterError, match=f"takes pictures of two of them; received {found}. Add a zip or a folder"):
+        average(in_groups(pictures(tiny_models["cnn"], 3), *names), tiny_models["cnn"], groups="named groups")
+
+
 def test_two_pictures_of_one_name_are_told_apart(tiny_models):
     sample = pictures(tiny_models["cnn"], 1)[0]
     answer = average(Samples((sample, sample)), tiny_models["cnn"])
@@ -224,6 +256,131 @@ def test_pictures_of_only_one_predicted_class_are_refused_in_a_sentence(tiny_mod
     sample = pictures(tiny_models["cnn"], 1)[0]
     with pytest.raises(ParameterError, match="All 3 pictures are predicted as “.*”, and comparing needs two classes"):
         average(Samples((sample,) * 3), tiny_models["cnn"], groups="classes")
+
+
+class Alive:
+    """How many inputs of one picture are in memory, at the most."""
+
+    def __init__(self, monkeypatch):
+        self.references, self.most = [], 0
+        make = Sample.__init__
+
+        def counted(sample, pixels, *rest, **more):
+            make(sample, pixels, *rest, **more)
+            self.references = [reference for reference in self.references if reference() is not None] + [weakref.ref(pixels)]
+            self.most = max(self.most, len(self.references))
+
+        monkeypatch.setattr(Sample, "__init__", counted)
+
+
+def test_no_more_inputs_than_a_batch_are_in_memory_for_a_thousand_pictures_as_for_two_hundred(tiny_models, monkeypatch):
+    model, random = tiny_models["cnn"], np.random.default_rng(0)
+    given = [ReadPicture(Image.fromarray(random.integers(0, 256, (40, 40, 3), dtype=np.uint8)), f"{n}", (), "ab"[n % 2]) for n in range(1000)]
+    for count in (200, 1000):
+        alive = Alive(monkeypatch)
+        average(Samples.of(given[:count], model), model, groups="named groups")
+        monkeypatch.undo()
+        assert 0 < alive.most <= 2 * activations_module.BATCH  # one batch, and for a moment its predecessor
+
+
+def saved_bundle(folder, model, **settings):
+    """(the answer, the zip that Download gives)."""
+    samples = pictures(model, 2)
+    answer = average(samples, model, **settings)
+    write_bundle(folder, TECHNIQUES["average_activation"], samples, model, settings, answer)
+    return answer, shutil.make_archive(str(folder), "zip", folder)
+
+
+@pytest.mark.parametrize("norm", ["1", "2", "infinity"])
+def test_a_saved_answer_is_the_same_when_it_is_opened_without_the_model(tiny_model, tmp_path, norm):
+    answer, path = saved_bundle(tmp_path / "saved", tiny_model, norm=norm, logarithmic=False)
+    opened, manifest = open_saved(TECHNIQUES["average_activation"], path)
+    assert manifest["model"]["key"] == tiny_model.key
+    numbers, again = all_arrays(answer), all_arrays(opened)
+    assert list(numbers) == list(again)
+    for name, expected in numbers.items():
+        np.testing.assert_allclose(again[name], expected, rtol=1e-6, err_msg=name)  # saved whole; sums run over the sorted filters
+    assert opened.note.text == answer.note.text and opened.layers.ticks == answer.layers.ticks
+    for name in ("browser", "layer_average", "histogram"):
+        first, second = getattr(answer, name), getattr(opened, name)
+        assert first.caption == second.caption
+        assert [(path, cell.caption, getattr(cell, "names", ())) for path, cell in first.leaves()] == [
+            (path, cell.caption, getattr(cell, "names", ())) for path, cell in second.leaves()
+        ]
+    assert not next(cell for _, cell in opened.histogram.leaves()).log
+
+
+def test_the_arrays_alone_are_opened_too_and_their_groups_have_no_names(tiny_models, tmp_path):
+    answer, _ = saved_bundle(tmp_path / "saved", tiny_models["cnn"], norm="1")
+    opened, manifest = open_saved(TECHNIQUES["average_activation"], tmp_path / "saved" / "arrays.npz")
+    assert manifest == {} and opened.note.text.startswith("first group against second group: ")
+    assert opened.layers.y_label == answer.layers.y_label  # the order of the norm is read off the numbers
+
+
+def test_a_file_of_another_technique_or_without_arrays_is_refused(tiny_models, tmp_path):
+    _, path = saved_bundle(tmp_path / "saved", tiny_models["cnn"])
+    other = replace(TECHNIQUES["average_activation"], name="other", title="Other")
+    with pytest.raises(UploadError, match="was not saved by Other"):
+        open_saved(other, path)
+    with pytest.raises(UploadError, match="Grad-CAM cannot open what was saved"):
+        open_saved(TECHNIQUES["grad_cam"], path)
+    (tmp_path / "text.zip").write_text("no zip")
+    with pytest.raises(UploadError, match="not a saved computation"):
+        open_saved(TECHNIQUES["average_activation"], tmp_path / "text.zip")
+    np.savez(tmp_path / "other.npz", heat=np.zeros(3))
+    with pytest.raises(UploadError, match="holds no average activations"):
+        open_saved(TECHNIQUES["average_activation"], tmp_path / "other.npz")
+
+
+@pytest.mark.parametrize("manifest", ["[]", "null", "not JSON", "[" * 100_000, '{"technique": "grad_cam"}'])
+def test_a_manifest_that_is_none_is_refused(tiny_models, tmp_path, manifest):
+    saved_bundle(tmp_path / "saved", tiny_models["cnn"])
+    with zipfile.ZipFile(tmp_path / "changed.zip", "w") as archive:
+        archive.write(tmp_path / "saved" / "arrays.npz", "arrays.npz")
+        archive.writestr("manifest.json", manifest)
+    with pytest.raises(UploadError, match="manifest.json in this file cannot be read|was not saved by"):
+        open_saved(TECHNIQUES["average_activation"], tmp_path / "changed.zip")
+
+
+ODD = [None, 3, "x", [], {}, [None], {"name": "browser", "names": [1, 2, 3]}, [{"name": "browser", "names": ["same", "same", "difference"]}]]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=json.dumps)
+def test_odd_things_in_a_manifest_are_left_out(tiny_models, odd):
+    answer = average(pictures(tiny_models["cnn"], 2), tiny_models["cnn"])
+    arrays = {name: array for name, array in all_arrays(answer).items() if is_saved(name)}
+    opened = restored({"settings": odd, "panels": odd}, arrays)
+    assert opened.note.text.startswith("first group against second group")
+
+
+def changed(arrays: dict[str, np.ndarray], name: str, value) -> dict[str, np.ndarray]:
+    return {key: array for key, array in ({**arrays, name: value}).items() if array is not None}
+
+
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("first", lambda array: None),
+        ("first", lambda array: array[:, :1]),
+        ("first", lambda array: array[0]),
+        ("first", lambda array: array * np.nan),
+        ("first", lambda array: array * 0 + 1e35),
+        ("first", lambda array: array[:0]),
+        ("second", lambda array: (array * 100).astype(np.int64)),
+        ("norm", lambda array: array[:-1]),
+        ("norm", lambda array: array * 2),
+        ("filter", lambda array: None),
+        ("filter", lambda array: array - 1000),
+        ("filter", lambda array: array * 0),
+        ("filter", lambda array: array + 0.5),
+    ],
+)
+def test_arrays_that_do_not_fit_together_are_refused(tiny_models, key, change):
+    answer = average(pictures(tiny_models["cnn"], 2), tiny_models["cnn"])
+    arrays = {name: array for name, array in all_arrays(answer).items() if is_saved(name)}
+    name = f"browser.1.0/{key}"
+    with pytest.raises(UploadError, match="The layer “1.0” of this file is damaged|do not belong to its averages"):
+        restored({}, changed(arrays, name, change(arrays[name])))
 
 
 def test_no_hook_is_left_when_a_forward_pass_fails(tiny_models):

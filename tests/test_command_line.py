@@ -110,6 +110,22 @@ def test_a_mask_is_a_picture_in_which_the_painted_area_is_white(tmp_path, pictur
     assert (np.asarray(Image.open(tmp_path / "out" / "setting-mask.png")) == mask).all()
 
 
+def test_several_masks_are_covered_side_by_side_and_written_one_by_one(tmp_path, picture):
+    given = []
+    for number, size in enumerate(((64, 96), (10, 10))):
+        mask = np.zeros(size, dtype=np.uint8)
+        mask[: size[0] // 2] = 255
+        Image.fromarray(mask).save(tmp_path / f"{number}.png")
+        given += ["--mask", str(tmp_path / f"{number}.png")]
+    options = ["--region", "both", "--threshold", "30", "--samples", "1", "--out", str(tmp_path / "out")]
+    assert main(["cover", picture, "--model", KEY, *given, *options]) == 0
+    about = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
+    assert [(mask["size"], mask["painted"]) for mask in about["settings"]["mask"]] == [([96, 64], 0.5), ([10, 10], 0.5)]
+    assert Image.open(tmp_path / "out" / "setting-mask-2.png").size == (10, 10)
+    with np.load(tmp_path / "out" / "arrays.npz") as arrays:
+        assert len(arrays["predictions.logits"]) == 4  # before, two masks, what Grad-CAM marks
+
+
 def test_a_folder_is_its_pictures_in_the_order_of_their_names(tmp_path, photograph):
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -134,7 +150,7 @@ def test_a_folder_is_its_pictures_in_the_order_of_their_names(tmp_path, photogra
         (["saliency", "PICTURE", "--epsilon", "4"], "Unrecognized arguments: --epsilon 4. See python -m techniques saliency --help."),
         (["saliency"], "The following arguments are required: PICTURE."),
         (["saliency", "no such file.png"], "There is no picture file no such file.png."),
-        (["saliency", "PICTURE", "PICTURE"], "Saliency works on one picture, received 2."),
+        (["fgsm", "PICTURE", "PICTURE"], "FGSM works on one picture, received 2."),
         (["saliency", __file__], "This file is not a picture we can read."),
         (["saliency", "PICTURE", "--out", __file__], "cannot be made"),
         (["--no-such-option"], "Unrecognized arguments: --no-such-option."),

@@ -17,6 +17,7 @@ from techniques.base import (
     Animation, Browser, Curve, Gallery, Heatmap, Histogram, LoadedModel, Note, Picture, Predictions, Range, Sample, Samples, Table,
 )  # fmt: skip
 from techniques.base.drawing import overlay
+from techniques.base.execute import execute
 from techniques.base.export import bundle, manifest, write_bundle
 from techniques.base.parameters import Param
 from techniques.base.results import all_arrays
@@ -87,7 +88,7 @@ def test_the_files_of_each_kind_have_their_names(sample, model, answer):
     assert set(bundle(PROBE, sample, model, SETTINGS, answer)) == {
         "heatmap.png", "heatmap-overlay.png", "picture.png", "change.png", "scores.svg", "table.csv", "curve.svg",
         "gallery.png", "gallery-1-a-b.png", "gallery-1-a-b-overlay.png", "gallery-2-c.png", "gallery-2-c-overlay.png",
-        "browser-conv1-0.svg", "film.png", "setting-mask.png", "arrays.npz", "manifest.json",
+        "browser-conv1-0.svg", "film.png", "setting-mask.png", "arrays.npz", "manifest.json", "input-1.png", "input-1.npy", "repeat.py",
     }  # fmt: skip
 
 
@@ -169,7 +170,7 @@ def test_the_files_are_written_into_a_new_folder(tmp_path, sample, model, answer
 @pytest.mark.parametrize("name", ["saliency", "pgd"])
 def test_a_real_answer_can_be_written(tmp_path, name, sample, model):
     technique = techniques.find(name)
-    answer = techniques.execute(technique, sample, model, {"target": "church"})
+    answer = execute(technique, sample, model, {"target": "church"})
     about = json.loads((write_bundle(tmp_path, technique, sample, model, {"target": "church"}, answer)[-1]).read_text(encoding="utf-8"))
     assert about["technique"] == name
     assert all((tmp_path / file).is_file() for panel in about["panels"] for file in panel["files"])

@@ -159,7 +159,7 @@ def test_painting_covers_the_picture_without_a_press_on_run(page):
     canvas = page.locator("#cover-paint canvas")
     for height in (0.3, 0.5, 0.7):  # quickly: the last stroke counts as well
         stroke(page, canvas, (0.2, height), (0.8, height))
-    expect(page.locator("#cover-covered img")).to_be_visible()
+    expect(page.locator("#cover-covered img").last).to_be_visible()
     painted = canvas.evaluate("""canvas => {
       const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
       let painted = 0; for (let i = 3; i < data.length; i += 4) painted += data[i] > 0;
@@ -168,7 +168,7 @@ def test_painting_covers_the_picture_without_a_press_on_run(page):
     expect(page.locator("#cover-note")).to_contain_text(f"With {100 * painted:.0f} % of the picture covered")
     manifest, arrays = saved(page, "cover")
     assert manifest["settings"]["mask"]["painted"] == pytest.approx(painted, abs=1e-5)  # written with six digits
-    grey = (abs(arrays["covered"] - 0.5) < 1e-6).all(0)
+    grey = (abs(arrays["covered.1"] - 0.5) < 1e-6).all(0)
     assert grey.mean() == pytest.approx(painted, abs=0.001)  # a few other pixels may be as grey
 
 
@@ -193,7 +193,7 @@ def test_a_heat_map_answers_to_its_own_controls(page):
 
 def test_average_activations_are_walked_through_by_layer_and_filter(page):
     go_to(page, "average_activation", "what-is-inside")
-    expect(page.locator("#tray .thumbnail-item")).to_have_count(2)
+    expect(page.locator("#tray .lp-thumb")).to_have_count(2)
     run(page, "average_activation")
     panel = page.locator("#average_activation-browser")
     first = panel.locator("h4").inner_text()

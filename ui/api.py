@@ -18,6 +18,7 @@ from model_zoo.preprocessing import FRAMINGS
 from techniques import catalogue
 from techniques.base import Param, Run, Sample, Samples, Technique
 from techniques.base.export import write_bundle
+from techniques.base.picture_sets import read_places
 from techniques.base.pictures import ReadPicture
 from ui.files import new_folder, prune
 from ui.settings import Settings
@@ -125,8 +126,8 @@ def _run(technique: Technique, given: dict[str, Any], settings: Settings) -> tup
     """Read the pictures, run, and write the files: (manifest, paths)."""
     model, framing = model_zoo.load(str(given.pop("model")), Run(seconds=settings.seconds)), given.pop("framing")
     if technique.many:
-        pictures = [upload.read() for upload in given.pop("images")]
-        sample: Sample | Samples = Samples(tuple(_sample(picture, model, framing) for picture in pictures))
+        pictures = read_places([(upload.path, upload.name) for upload in given.pop("images")], folders=False)
+        sample: Sample | Samples = Samples.of(pictures, model, framing)
     else:
         upload = given.pop("image")
         if not isinstance(upload, Upload):

@@ -51,7 +51,7 @@ def shown(session: Session) -> list:
     picture = session.picture
     if picture is None:
         return [None, "<p class='lp-origin'>No picture chosen</p>"]
-    exact = " · at full precision" if isinstance(picture, Sample) else ""
+    exact = " · at full precision" if isinstance(picture, Sample) and picture.exact else ""
     notes = "".join(f"<span class='lp-note-tag'>{escape(note)}</span>" for note in picture.notes)
     return [shown_picture(picture.image), f"<p class='lp-origin'>{escape(picture.origin)}{exact}{notes}</p>"]
 

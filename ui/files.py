@@ -18,7 +18,7 @@ from pathlib import Path
 from PIL import Image
 
 FOLDER = Path(tempfile.mkdtemp(prefix="loupe-"))
-KEEP = 400
+KEEP = 1000  # a run of the API leaves a dozen of them, and forty may be under way
 LONGEST_SIDE = 1024
 _lock = threading.Lock()
 

@@ -28,6 +28,14 @@ element.addEventListener('click', (event) => {
   if (item && item.dataset.sample) trigger('pick', {name: item.dataset.sample});
   if (item && item.dataset.class) trigger('choose', {name: item.dataset.class});
 });"""
+FORWARD_FETCH = "element.addEventListener('click', (event) => { if (event.target.closest('[data-fetch]')) trigger('fetch', {}); });"
+
+# What the page is told, an address to show or a technique to run, is told by an element that takes another's place.
+LISTEN = """
+new MutationObserver(() => {
+  const told = element.querySelector('[data-turn]');
+  if (told) window.loupe.told(told.dataset);
+}).observe(element, {childList: true, subtree: true, attributes: true});  // Gradio patches in place"""
 FORWARD_STROKES = "element.addEventListener('painted', (event) => trigger('paint', {png: event.detail}));"
 
 
@@ -51,11 +59,15 @@ class Header:
     layer: gr.Dropdown
     seed: gr.Number
     top_five: gr.HTML
+    notice: gr.HTML
+    address: gr.HTML
 
 
 def build_header(default_model: str) -> Header:
     """Lay out the header; `ui.page` wires it."""
     gr.HTML(BRAND)
+    notice = gr.HTML(elem_id="notice", js_on_load=FORWARD_FETCH)
+    address = gr.HTML(elem_id="address", js_on_load=LISTEN)
     session = gr.State("", time_to_live=3600)
     with gr.Row(elem_id="bench", equal_height=False):
         with gr.Column(scale=4, min_width=280, elem_classes="lp-card"):
@@ -107,8 +119,9 @@ def build_header(default_model: str) -> Header:
                 sketch = gr.HTML(pad, elem_id="sketch", js_on_load=FORWARD_STROKES)
     samples = gr.HTML(sample_strip(3), elem_id="samples", js_on_load=FORWARD_CLICKS)
     return Header(
-        session, picture, origin, samples, sketch_box, sketch, framing, seen, search, own, model_status, stop_loading, target, layer, seed, top_five
-    )
+        session, picture, origin, samples, sketch_box, sketch, framing, seen, search, own, model_status, stop_loading, target, layer, seed, top_five,
+        notice, address,
+    )  # fmt: skip
 
 
 def sample_strip(channels: int) -> str:

@@ -12,6 +12,7 @@ import gradio as gr
 import model_zoo
 from model_zoo import catalogue
 from model_zoo.loaded import LoadedModel
+from ui.arriving import place_pictures, wanted_model
 from ui.choosing import choose_sample, shown
 from ui.events import LIGHT, LOADING
 from ui.header import sample_strip
@@ -29,8 +30,9 @@ SECONDS = 1800  # the longest that a download may take; one that sends nothing i
 WORK = "model"  # the name by which loading a model is stopped; no technique has it
 
 
-def wire_model(page: Page, starting) -> list:
-    """Connect the list of models and a visitor's own one; returns the events after which the predictions are stale."""
+def wire_model(page: Page, openings: list) -> list:
+    """Connect the list of models and a visitor's own one, and load the model of a view after each of `openings`; returns the
+    events after which the predictions are stale."""
     header = page.header
     outputs = [
         header.search.text, header.model_status, header.stop_loading, header.target, header.layer, header.samples, header.sketch_box,
@@ -40,21 +42,37 @@ def wire_model(page: Page, starting) -> list:
     def load(session_id: str, key: str) -> Iterator[list]:
         yield from _load(page, session_id, key)
 
-    def first(session_id: str) -> Iterator[list]:
-        yield from _load(page, session_id, page.settings.model)
+    def of_view(session_id: str) -> Iterator[list]:
+        session = page.session(session_id)
+        key = wanted_model(session, page.settings.model)
+        yield from _load(page, session_id, key)
+        if session.model_key != key:  # it could not be had, and on a new page nothing is shown yet
+            yield from _load(page, session_id, session.model_key)
+
+    def fetch(session_id: str) -> Iterator[list]:
+        view = page.session(session_id).view
+        if view and view.offered:
+            yield from _load(page, session_id, view.offered[0])
+
+    def by_hand(session_id: str, key: str) -> Iterator[list]:
+        session = page.session(session_id)
+        if session.view and not (session.view.offered and session.view.offered[0] == key):
+            session.view = None  # the visitor goes another way than the address
+        yield from _load(page, session_id, key)
 
     def typed(session_id: str, text: str) -> Iterator[list]:
-        yield from _load(page, session_id, _meant(text))
+        yield from by_hand(session_id, _meant(text))
 
     def picked(session_id: str, event: gr.EventData) -> Iterator[list]:
-        yield from _load(page, session_id, str(event._data.get("name")))
+        yield from by_hand(session_id, str(event._data.get("name")))
 
     options = {"show_progress_on": header.model_status, **LOADING}
     own = wire_own_model(page, load, outputs)
     header.search.text.blur(lambda session_id: page.session(session_id).model_name, header.session, header.search.text, **LIGHT)
     header.stop_loading.click(partial(_stop, page), header.session, None, **LIGHT)
     loaded = [
-        starting.then(first, header.session, outputs, **options),
+        *(opening.success(of_view, header.session, outputs, **options) for opening in openings),
+        header.notice.fetch(fetch, header.session, outputs, **options),
         header.search.text.submit(typed, [header.session, header.search.text], outputs, trigger_mode="always_last", **options),
         header.search.answers.pick(picked, header.session, outputs, trigger_mode="multiple", **options),
         own,
@@ -87,6 +105,7 @@ def _load(page: Page, session_id: str, key: str) -> Iterator[list]:
         if isinstance(event, Done):
             session.use(event.value)
             choose_sample(session, event.value.preprocessing.channels)
+            place_pictures(page, session)
             yield _shown(page, event.value, session)
         elif isinstance(event, Failed):
             gr.Warning(escape(event.text), title="The model stays as it was", duration=12)

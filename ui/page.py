@@ -16,10 +16,12 @@ from techniques.base.drawing import SIGNED_MAPS, UNSIGNED_MAPS, colour_table
 from ui.api import build_api
 from ui.guard import MEGABYTE, Guard, fetch_nothing
 from ui.header import build_header
+from ui.sending import build_trail
 from ui.session import Sessions
 from ui.settings import Settings
 from ui.technique_tab import TechniqueTab, build_tab
 from ui.theme import theme
+from ui.walking import build_walks
 from ui.wiring import Page, wire
 
 ASSETS = Path(__file__).parent / "assets"
@@ -30,9 +32,10 @@ def build(settings: Settings) -> gr.Blocks:
     fetch_nothing()
     sessions = Sessions(settings.model)
     techniques = list(catalogue().values())
-    choices = [(technique.title, technique.name) for technique in techniques]
     with gr.Blocks(title="Loupe", delete_cache=(300, 3600), analytics_enabled=False, fill_width=True) as demo:
         header = build_header(settings.model)
+        walk = build_walks()
+        trail = build_trail()
         tabs: list[TechniqueTab] = []
         groups: dict[str, gr.Tabs] = {}
         with gr.Tabs(elem_id="families", overflow_behavior="wrap") as families:
@@ -43,9 +46,9 @@ def build(settings: Settings) -> gr.Blocks:
                 with gr.Tab(family, id=family, elem_id=_slug("family", family)):
                     gr.HTML(f"<p class='lp-family'>{escape(meaning)}</p>")
                     with gr.Tabs(elem_id=_slug("techniques", family), overflow_behavior="wrap") as groups[family]:
-                        tabs.extend(build_tab(technique, header, sessions, settings, choices) for technique in members)
+                        tabs.extend(build_tab(technique, header, sessions, settings) for technique in members)
         build_api(settings)
-        wire(demo, Page(header, tuple(tabs), families, groups, sessions, settings))
+        wire(demo, Page(header, tuple(tabs), families, groups, sessions, settings, trail, walk))
     demo.queue(max_size=24, api_open=False)
     return demo
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from functools import singledispatch
 from html import escape
 
@@ -11,9 +12,10 @@ import numpy as np
 from techniques.base.drawing import animation_png, explain, is_constant, magnification, picture_image, scale_of, to_svg
 from techniques.base.drawing.pictures import Scale, common_scales
 from techniques.base.results import Animation, Browser, Curve, Gallery, Heatmap, Histogram, Note, Picture, Predictions, Result, Scatter, Table
-from techniques.base.sample import Sample, Samples, to_image
+from techniques.base.sample import Sample, Samples
 from ui.files import png_bytes
 
+FEW_ROWS = 3  # so many galleries of a browser stand below one another; of more, one is shown at a time
 LONG_TABLE = 12  # rows; a longer table gets a box that filters it
 
 
@@ -29,22 +31,19 @@ def progress(fraction: float, text: str) -> str:
     return f"<div class='lp-progress'><span style='width:{fraction:.0%}'></span></div><p class='lp-hint'>{escape(text)}</p>"
 
 
-def panel(title: str, result: Result, sample: Sample | Samples, destinations: str = "") -> str:
-    """One framed result: title, body, caption, and for a picture the ways to send it on."""
-    send = destinations if isinstance(result, Picture) and not result.signed else ""
+def panel(title: str, result: Result, sample: Sample | Samples) -> str:
+    """One framed result: title, body, caption."""
     below = "" if result.caption == title else caption(result)
-    return f"<section class='lp-panel lp-{type(result).__name__.lower()}'><h4>{escape(title)}</h4>{body(result, sample)}{below}{send}</section>"
+    return f"<section class='lp-panel lp-{type(result).__name__.lower()}'><h4>{escape(title)}</h4>{body(result, sample)}{below}</section>"
 
 
 def caption(result: Result) -> str:
     return f"<p class='lp-caption'>{escape(result.caption)}</p>" if result.caption else ""
 
 
-def destinations(choices: list[tuple[str, str]], panel_name: str) -> str:
-    """A list of techniques under a picture; picking one sends the picture there."""
-    options = "".join(f"<option value='{escape(name)}'>{escape(title)}</option>" for title, name in choices)
-    attributes = f"class='lp-send' data-panel='{escape(panel_name)}' aria-label='Send this picture to'"
-    return f"<select {attributes}><option value=''>Send to …</option>{options}</select>"
+def place_of(*path: str) -> str:
+    """The attribute by which a cell of a browser is found again when a picture in it is sent on."""
+    return f"data-path='{escape(json.dumps(path))}'"
 
 
 @singledispatch
@@ -59,9 +58,10 @@ def heat_map(result: Heatmap, sample, scale: Scale | None = None) -> str:
     span = (high - low) or 1.0
     levels = np.round(np.clip((values - low) / span, 0, 1) * 65535).astype("<u2")
     height, width = result.values.shape
+    below = result.below if result.below is not None or not isinstance(sample, Sample) else sample.pixels[0]
     picture = ""
-    if isinstance(sample, Sample) and sample.pixels.shape[-2:] == result.values.shape:
-        picture = data_url(png_bytes(to_image(sample.pixels[0]).convert("RGB")))
+    if below is not None and below.shape[-2:] == result.values.shape:
+        picture = data_url(png_bytes(picture_image(Picture(below)).convert("RGB")))
     flat = f"<p class='lp-caption'>{explain(result)}</p>" if explain(result) else ""
     return (
         f"<loupe-map width='{width}' height='{height}' low='{low}' high='{high}' {'signed' if result.signed else ''} "
@@ -78,14 +78,16 @@ def _(result: Picture, sample) -> str:
     factor = f"<span class='lp-factor'>magnified {magnification(result):.3g} times around grey</span>" if result.signed else ""
     image = f"<img{small} src='{data_url(png_bytes(picture_image(result)))}' alt='{name}'>"
     save = f"<button type='button' data-save='{name}' title='Download this picture'>PNG</button>"
-    return f"<figure>{image}<figcaption>{factor}{save}</figcaption></figure>"
+    made = result.label and isinstance(sample, Sample) and result.label != sample.origin  # from the sample: with it, it is a pair
+    send = "" if result.signed else f"<loupe-send {'pair' if made else ''}></loupe-send>"
+    return f"<figure>{image}<figcaption>{factor}{save}</figcaption>{send}</figure>"
 
 
 @body.register
 def _(result: Gallery, sample) -> str:
     items = "".join(
-        f"<div><h5>{escape(name)}</h5>{heat_map(item, sample, scale) if isinstance(item, Heatmap) else body(item, sample)}</div>"
-        for item, name, scale in zip(result.items, result.names, common_scales(result.items))
+        f"<div data-item='{index}'><h5>{escape(name)}</h5>{heat_map(item, sample, scale) if isinstance(item, Heatmap) else body(item, sample)}</div>"
+        for index, (item, name, scale) in enumerate(zip(result.items, result.names, common_scales(result.items, result.reach)))
     )
     return f"<div class='lp-gallery'>{items}</div>"
 
@@ -93,8 +95,12 @@ def _(result: Gallery, sample) -> str:
 @body.register
 def _(result: Browser, sample) -> str:
     cells = list(result.leaves())
-    views = "".join(f"<div data-name='{escape(' · '.join(path))}'>{body(cell, sample)}{caption(cell)}</div>" for path, cell in cells)
-    return f"<loupe-switch>{views}</loupe-switch>"
+    names = [escape(" · ".join(path)) for path, _ in cells]
+    views = [f"{place_of(*path)}>{body(cell, sample)}{caption(cell)}</div>" for path, cell in cells]
+    if len(cells) <= FEW_ROWS and all(isinstance(cell, Gallery) for _, cell in cells):
+        axes = escape(", ".join(result.axes))
+        return "".join(f"<h5 class='lp-row'>{axes}: <b>{name}</b></h5><div {view}" for name, view in zip(names, views))
+    return "<loupe-switch>" + "".join(f"<div data-name='{name}' {view}" for name, view in zip(names, views)) + "</loupe-switch>"
 
 
 @body.register

@@ -11,29 +11,30 @@ import gradio as gr
 
 import model_zoo
 from model_zoo.errors import AppError
-from techniques.base import Browser, Samples, Technique
+from techniques import catalogue
+from techniques.base import Browser, LoadedModel, Sample, Samples, Technique
 from techniques.base.export import write_bundle
 from techniques.base.results import panels
-from ui.browsing import cell_html, first_outer, is_large, set_axes
+from ui.browsing import PARTS, cell_html, first_outer, is_large, set_axes
 from ui.choosing import GONE
 from ui.files import new_folder, prune
-from ui.panels import destinations, panel, progress
+from ui.panels import panel, progress
 from ui.session import Answered, Session, Sessions
 from ui.settings import Settings
 from ui.worker import Done, Failed, Progress, Stopped, dispatch, until
 
+BUTTONS = 4  # the outputs of a run before its panels: status, Run, Stop, Download
 STOPPED = "<p class='lp-hint'>Stopped. What is shown is as far as it came.</p>"
 
 
 def run_handler(
-    technique: Technique, own: list[str], sessions: Sessions, settings: Settings, places: list[str], browsers: list[str], choices: list[tuple[str, str]]
+    technique: Technique, own: list[str], sessions: Sessions, settings: Settings, fill: Callable[[Answered | None], list]
 ) -> Callable[..., Iterator[list]]:
-    """The handler behind Run. `own` names the technique's controls, `places` its panels, `browsers` those with axes.
+    """The handler behind Run. `own` names the technique's controls; after them comes whether both pictures of the pair are meant.
 
-    Yields status, Run, Stop, download, then a value per panel, then two controls per browser.
+    Yields status, Run, Stop, download, then what `fill` gives: a value per panel, then the controls of every browser.
     """
-    titles = {name: technique.title if name in (technique.name, "result") else name.replace("_", " ").capitalize() for name in places}
-    untouched = [gr.skip()] * (len(places) + 2 * len(browsers))
+    untouched = fill(None)[BUTTONS:]
 
     def failed(text: str) -> list:
         return [f"<p class='lp-error' role='alert'>{escape(text)}</p>", *_buttons(running=False), *untouched]
@@ -51,7 +52,7 @@ def run_handler(
         yield [progress(0.0, "Starting"), *_buttons(running=True), *untouched]
         try:
             model = model_zoo.load(session.model_key)
-            sample = session.samples(model) if technique.many else session.sample(model)
+            sample = _pictures(technique, session, model, both=len(values) > len(own) and bool(values[len(own)]))
         except AppError as error:
             yield failed(str(error))
             return
@@ -65,12 +66,11 @@ def run_handler(
                 yield [STOPPED, *_buttons(running=False), *untouched]
             else:
                 answered = Answered(event.value, sample, model.key, model.title, given)
-                filled = _fill(answered, titles, browsers, choices)
                 if isinstance(event, Done):
                     sessions.keep(session, technique.name, answered)
-                    yield [_finished(answered), *_buttons(running=False, answered=True), *filled]
+                    yield fill(answered)
                 else:
-                    yield [gr.skip(), *_buttons(running=True), *filled]
+                    yield [gr.skip(), *_buttons(running=True), *fill(answered)[BUTTONS:]]
 
     return handler
 
@@ -81,7 +81,7 @@ def save_handler(technique: Technique, sessions: Sessions) -> Callable[[str], st
     def save(session_id: str) -> str:
         session = sessions.find(session_id)
         answered = session.answers.get(technique.name) if session else None
-        if answered is None:
+        if answered is None or answered.opened:
             raise gr.Error("This result is no longer kept. Please run it again.", print_exception=False)
         try:
             model = model_zoo.load(answered.model_key)
@@ -107,22 +107,46 @@ def _buttons(running: bool, answered: bool = False) -> list:
     return [gr.Button(interactive=not running), gr.Button(interactive=running), gr.Button(visible=True) if answered else gr.skip()]
 
 
-def _finished(answered: Answered) -> str:
+def _pictures(technique: Technique, session: Session, model: LoadedModel, both: bool) -> Sample | Samples:
+    """What the technique is run on: the set, the pair, or the current picture."""
+    if technique.many:
+        return session.samples(model)
+    return session.both(model) if both and session.current_pair else session.sample(model)
+
+
+def _finished(answered: Answered, many: bool) -> str:
+    if answered.opened:
+        return f"<p class='lp-done'>{escape(answered.opened)}</p>"
     sample = answered.sample
-    of = f"{len(sample)} pictures" if isinstance(sample, Samples) else sample.origin
+    of = sample.origin if isinstance(sample, Sample) else f"{len(sample)} pictures" if many else " · before and after · ".join(sample.origins)
     return f"<p class='lp-done'>{escape(of)} · {escape(answered.model_title)}</p>"
 
 
-def _fill(answered: Answered, titles: dict[str, str], browsers: list[str], choices: list[tuple[str, str]]) -> list:
+def fill_panels(technique: Technique, places: list[str], browsers: list[str], answered: Answered | None) -> list:
+    """New values for a tab that shows this answer, in the order of its outputs; with None it stays as it is."""
+    if answered is None:
+        return [gr.skip()] * (BUTTONS + len(places) + PARTS * len(browsers))
+    run, stop, download = _buttons(running=False, answered=True)
+    download = gr.Button(visible=False) if answered.opened else download  # whoever opened a file has it
+    return [_finished(answered, technique.many), run, stop, download, *_filled(technique, places, browsers, answered)]
+
+
+def _filled(technique: Technique, places: list[str], browsers: list[str], answered: Answered) -> list:
     """New values for every panel, then for the controls of every browser."""
     answer = panels(answered.answer)
     values = []
-    for name in titles:
-        result = answer.get(name)
+    for name in places:
+        result, title = answer.get(name), _title(technique, name)
         if result is None:
             values.append("")
         elif isinstance(result, Browser) and is_large(result):
             values.append(cell_html(result, answered, first_outer(result)))
         else:
-            values.append(panel(titles[name], result, answered.sample, destinations(choices, name)))
+            values.append(panel(title, result, answered.sample))
     return [*values, *(control for name in browsers for control in set_axes(answer.get(name)))]
+
+
+def _title(technique: Technique, panel: str) -> str:
+    """What stands above a panel: the technique's title for its own, that of another technique for one named after it."""
+    named = technique if panel == "result" else catalogue().get(panel)
+    return named.title if named else panel.replace("_", " ").capitalize()

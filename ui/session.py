@@ -9,28 +9,39 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from model_zoo import uploads
+from model_zoo.deferred import torch
+from model_zoo.errors import UploadError
 from model_zoo.loaded import LoadedModel
 from model_zoo.sources import CACHE
 from model_zoo.uploads import Draft
-from techniques.base import Sample, Samples
+from techniques.base import Sample, Samples, Technique
+from techniques.base.picture_sets import MOST, size_of
 from techniques.base.pictures import ReadPicture
 from techniques.base.results import all_arrays
+from ui.thumbnails import Wall
+
+if TYPE_CHECKING:
+    from ui.address import View
 
 SESSIONS = 500
 ANSWER_BYTES = 1_000_000_000
+PICTURE_BYTES = 2_000_000_000  # that the sets of all pages may hold
+STEPS = 20  # so many steps of sending pictures on can be taken back
 
 
 @dataclass(frozen=True, eq=False)
 class Answered:
     """A technique's answer with what made it: enough to show, save and send it on.
 
-    The model is named, not held: its weights would stay in memory as long as the page is open.
+    The model is named, not held: its weights would stay in memory as long as the page is open. `opened` is a line about the
+    file that the answer was read from; such a one has neither pictures nor a model.
     """
 
     answer: Any
@@ -38,15 +49,35 @@ class Answered:
     model_key: str
     model_title: str
     settings: dict[str, Any]
+    opened: str = ""
 
     @property
     def bytes(self) -> int:
         return sum(array.nbytes for array in all_arrays(self.answer).values())
 
 
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where a visitor was: at a technique with its answer, a picture, perhaps a pair, and the set of pictures."""
+
+    technique: str
+    picture: ReadPicture | Sample | None
+    pair: tuple[Sample, Sample] | None
+    comparing: bool
+    pictures: tuple[ReadPicture | Sample, ...]
+    answered: Answered | None
+
+
 @dataclass
 class Session:
-    """One open page."""
+    """One open page.
+
+    `pair` is a picture with the one it was made from, (before, after), of which the second was sent on; `comparing` says
+    whether techniques are run on both. `at` is the technique that something was sent to last, `behind` and `ahead` are the
+    places to go back and forward to, the nearest last. `view` is what the page is about to show, `visited` the technique that
+    was run last; `quiet` says that the address is to stay empty until the visitor does something. `walk` is the experiment in
+    progress: its name, the step (from 0), and whether it has been told what is to be seen there; `walked` are the pictures of that step.
+    """
 
     id: str
     connection: str
@@ -57,9 +88,21 @@ class Session:
     tokens: set[str] = field(default_factory=set)
     picture: ReadPicture | Sample | None = None
     pictures: list[ReadPicture | Sample] = field(default_factory=list)
-    masks: dict[str, np.ndarray] = field(default_factory=dict)
+    masks: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    masked: str = ""
     answers: dict[str, Answered] = field(default_factory=dict)
     stops: dict[str, threading.Event] = field(default_factory=dict)
+    wall: Wall = field(default_factory=Wall)
+    view: View | None = None
+    visited: str = ""
+    walk: tuple[str, int, bool] | None = None
+    walked: tuple[ReadPicture | Sample, ...] = ()
+    quiet: bool = False
+    pair: tuple[Sample, Sample] | None = None
+    comparing: bool = False
+    at: str = ""
+    behind: list[Place] = field(default_factory=list)
+    ahead: list[Place] = field(default_factory=list)
 
     def take(self, draft: Draft) -> None:
         """The visitor's newest weights; older ones go, but for those of the model in use."""
@@ -93,13 +136,78 @@ class Session:
         if work in self.stops:
             self.stops[work].set()
 
+    def paint_on(self, sample: Sample) -> None:
+        """The picture under the brushes from now on; what was painted over another one goes, as it does on the page."""
+        if sample.sha256 != self.masked:
+            self.masked = sample.sha256
+            self.masks.clear()
+
     def sample(self, model: LoadedModel) -> Sample:
         """The current picture for this model."""
         return _for_model(self.picture, model, self.framing)
 
+    @property
+    def current_pair(self) -> tuple[Sample, Sample] | None:
+        """The pair, as long as its second picture is the current one."""
+        return self.pair if self.pair and self.pair[1] is self.picture else None
+
+    def both(self, model: LoadedModel) -> Samples:
+        """The current pair for this model."""
+        return Samples(tuple(_for_model(picture, model, self.framing) for picture in self.current_pair or ()))
+
+    def place(self, technique: str) -> Place:
+        """Where the visitor is now, at this technique."""
+        return Place(technique, self.picture, self.pair, self.comparing, tuple(self.pictures), self.answers.get(technique))
+
+    def leave(self, technique: str) -> None:
+        """Remember where the visitor is, before something is sent on from this technique."""
+        self.behind = [*self.behind, self.place(technique)][-STEPS:]
+        self.ahead.clear()
+
+    def send(self, sent: ReadPicture | Sample, original: Sample | None, technique: Technique, together: bool) -> None:
+        """Make a picture the current one; with the one it was made from it is a pair, compared or put into the set when sent `together`.
+
+        For a technique on a set, a picture sent alone is added to it. The original that is sent itself is no pair.
+        """
+        if original is not None and torch.equal(sent.pixels, original.pixels):
+            sent, original = original, None
+        self.picture, self.at = sent, technique.name
+        self.pair = (replace(original, exact=True), sent) if original else None
+        self.comparing = together and self.pair is not None
+        if technique.many:
+            self.pictures = list(self.pair) if self.pair and together else [*self.pictures, sent][:MOST]
+
+    def step(self, back: bool) -> Place | None:
+        """Go one step back, or forward again: the pictures of that place are the current ones. None where there is no such step."""
+        come, go = (self.behind, self.ahead) if back else (self.ahead, self.behind)
+        if not come:
+            return None
+        place = come.pop()
+        go.append(self.place(self.at))
+        self.picture, self.pair, self.comparing, self.pictures = place.picture, place.pair, place.comparing, list(place.pictures or self.pictures)
+        self.at = place.technique
+        return place
+
+    @property
+    def held(self) -> list[Answered]:
+        """Every answer that is kept, each once."""
+        answers = [*self.answers.values(), *(place.answered for place in (*self.behind, *self.ahead) if place.answered)]
+        return list({id(answered): answered for answered in answers}.values())
+
+    @property
+    def bytes(self) -> int:
+        """Memory of all pictures of the set, and of the sets to go back to."""
+        pictures = [*self.pictures, *(picture for place in (*self.behind, *self.ahead) for picture in place.pictures)]
+        return sum(map(size_of, {id(picture): picture for picture in pictures}.values()))
+
+    def forget_steps(self) -> None:
+        """Let go of the answers and sets to go back to; the pictures themselves stay."""
+        self.behind, self.ahead = ([replace(place, answered=None, pictures=()) for place in places] for places in (self.behind, self.ahead))
+
     def samples(self, model: LoadedModel) -> Samples:
         """The picture set for this model."""
-        return Samples(tuple(_for_model(picture, model, self.framing) for picture in self.pictures))
+        pictures = [replace(picture, framing=self.framing) if isinstance(picture, Sample) else picture for picture in self.pictures]
+        return Samples.of(pictures, model, self.framing)
 
 
 def _for_model(picture: ReadPicture | Sample, model: LoadedModel, framing: str) -> Sample:
@@ -141,14 +249,30 @@ class Sessions:
         for session in ended:
             session.end()
 
+    def add(self, session: Session, pictures: Sequence[ReadPicture]) -> None:
+        """Put pictures into a visitor's set; UploadError, and the set stays, when there would be too many or no room is left."""
+        with self._lock:
+            if len(session.pictures) + len(pictures) > MOST:
+                raise UploadError(f"A set holds at most {MOST:,} pictures. Take some out first, or add fewer.")
+            room = PICTURE_BYTES - sum(map(size_of, pictures))
+            if sum(other.bytes for other in self._sessions.values()) > room:
+                for other in self._sessions.values():
+                    other.forget_steps()
+            if sum(other.bytes for other in self._sessions.values()) > room:
+                raise UploadError("This server holds too many pictures of its visitors at the moment. Add fewer, or try again later.")
+            session.pictures.extend(pictures)
+
     def keep(self, session: Session, technique: str, answered: Answered) -> None:
         """Remember an answer; the oldest pages' answers go when all together take too much memory."""
         session.answers[technique] = answered
         with self._lock:
-            total = sum(a.bytes for s in self._sessions.values() for a in s.answers.values())
+            total = sum(answered.bytes for other in self._sessions.values() for answered in other.held)
             for other in self._sessions.values():
                 if total <= ANSWER_BYTES:
                     return
                 if other is not session:
-                    total -= sum(a.bytes for a in other.answers.values())
+                    total -= sum(answered.bytes for answered in other.held)
                     other.answers.clear()
+                    other.forget_steps()
+            if total > ANSWER_BYTES:
+                session.forget_steps()

@@ -19,6 +19,13 @@ class Settings:
     seconds: int
     mcp: bool
 
+    @property
+    def local(self) -> bool:
+        """Whether the page can be reached from this machine only, so that its folders may be opened from it."""
+        host = self.host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
+        shared = self.share or os.environ.get("GRADIO_SHARE", "").lower() == "true"
+        return host in ("127.0.0.1", "localhost", "::1") and not shared and not os.environ.get("SPACE_ID")
+
 
 def read_settings(arguments: list[str] | None = None) -> Settings:
     """Options from the command line; what is not given comes from LOUPE_<OPTION>, then from the default."""

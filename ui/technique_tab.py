@@ -4,37 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 
 import gradio as gr
 
-from techniques.base import Browser, Technique
-from ui.browsing import Axes, build_axes, wire_axes
+from techniques.base import Browser, Curve, Technique
+from techniques.base.pairs import compares
+from ui.browsing import FORWARD_PICKS, Axes, build_axes, wire_browsers
 from ui.controls import control
 from ui.events import LIGHT
 from ui.header import Header
+from ui.opening import build_opening, wire_opening
 from ui.painting import build_canvas
-from ui.running import run_handler, save_handler
-from ui.session import Sessions
+from ui.pairing import PairBox, build_pair_box
+from ui.running import fill_panels, run_handler, save_handler
+from ui.session import Answered, Sessions
 from ui.settings import Settings
 from ui.tray import Tray, build_tray
-
-FORWARD_SEND = """
-element.addEventListener('change', (event) => {
-  const list = event.target.closest('.lp-send');
-  if (list && list.value) { trigger('send', {panel: list.dataset.panel, technique: list.value}); list.value = ''; }
-});"""
 
 
 @dataclass(frozen=True)
 class TechniqueTab:
-    """The components of one technique, and what runs it. `handler` takes the header's values, then `controls`."""
+    """The components of one technique, and what runs it. `handler` takes the header's values, `controls`, and the switch of `pair`;
+    `fill` gives the values of `outputs` for an answer that there was before."""
 
     technique: Technique
+    place: gr.Tab
     notice: gr.HTML
     controls: list
     paint: gr.HTML | None
     tray: Tray | None
+    pair: PairBox | None
     run: gr.Button
     stop: gr.Button
     status: gr.HTML
@@ -42,25 +43,36 @@ class TechniqueTab:
     panels: dict[str, gr.HTML]
     axes: dict[str, Axes]
     handler: Callable
+    fill: Callable[[Answered], list]
+
+    def control(self, name: str) -> gr.components.Component | None:
+        """The control of one setting, where the technique has one of this name."""
+        return next((control for control in self.controls if control.elem_id == f"{self.technique.name}-{name}"), None)
+
+    @property
+    def inputs(self) -> list:
+        """The technique's own part of what a run reads, in the order of the handler's arguments."""
+        return [*self.controls, *([self.pair.switch] if self.pair else [])]
 
     @property
     def outputs(self) -> list:
         """What a run changes, in the order of the handler's answer."""
-        walks = [part for axes in self.axes.values() for part in (axes.outer, axes.inner)]
+        walks = [part for axes in self.axes.values() for part in axes.all]
         return [self.status, self.run, self.stop, self.download, *self.panels.values(), *walks]
 
 
-def build_tab(technique: Technique, header: Header, sessions: Sessions, settings: Settings, choices: list[tuple[str, str]]) -> TechniqueTab:
-    """Lay out one technique. `choices` are the techniques a picture may be sent to, (title, name)."""
+def build_tab(technique: Technique, header: Header, sessions: Sessions, settings: Settings) -> TechniqueTab:
+    """Lay out one technique."""
     name = technique.name
     settable = [param for param in technique.own_params if param.kind != "mask"]
-    with gr.Tab(technique.title, id=name, elem_id=f"tab-{name}"):
+    with gr.Tab(technique.title, id=name, elem_id=f"tab-{name}") as place:
         gr.HTML(f"<div class='lp-intro'><h2>{escape(technique.title)}</h2><p>{escape(technique.meaning)}</p></div>")
         notice = gr.HTML(elem_id=f"{name}-notice")
-        tray = build_tray() if technique.many else None
+        tray = build_tray(settings) if technique.many else None
         with gr.Row(equal_height=False, elem_classes="lp-technique"):
             with gr.Column(scale=0, min_width=300, elem_classes="lp-card lp-settings"):
                 paint = build_canvas(name) if len(settable) < len(technique.own_params) else None
+                pair = build_pair_box(name) if compares(technique) else None
                 controls = [control(param, name) for param in settable]
                 with gr.Row(elem_classes="lp-run"):
                     run = gr.Button("Run", variant="primary", elem_id=f"{name}-run", min_width=90)
@@ -68,16 +80,20 @@ def build_tab(technique: Technique, header: Header, sessions: Sessions, settings
                 status = gr.HTML(elem_id=f"{name}-status", elem_classes="lp-status")
                 download = gr.Button("Download pictures and numbers", visible=False, size="sm", elem_id=f"{name}-download")
                 file = gr.DownloadButton(visible="hidden", elem_id=f"{name}-file")
+                saved_file = build_opening(technique) if technique.saved else None
                 gr.HTML(_small_print(technique))
             with gr.Column(scale=1, min_width=300):
                 panels, axes = _panel_places(technique)
-    handler = run_handler(technique, [param.name for param in settable], sessions, settings, list(panels), list(axes), choices)
+    fill = partial(fill_panels, technique, list(panels), list(axes))
+    handler = run_handler(technique, [param.name for param in settable], sessions, settings, fill)
     saved = download.click(save_handler(technique, sessions), header.session, file, **LIGHT)
     # gradio's own button hands out the file of the press before: it is pressed here once its file is there
     saved.success(None, js=f"() => requestAnimationFrame(() => document.getElementById('{name}-file').click())", **LIGHT)
-    for panel, controls_of_panel in axes.items():
-        wire_axes(technique.name, panel, controls_of_panel, panels[panel], header.session, sessions)
-    return TechniqueTab(technique, notice, controls, paint, tray, run, stop, status, download, panels, axes, handler)
+    wire_browsers(technique.name, axes, panels, [panel for panel, kind in technique.results.items() if kind is Curve], header.session, sessions)
+    tab = TechniqueTab(technique, place, notice, controls, paint, tray, pair, run, stop, status, download, panels, axes, handler, fill)
+    if saved_file:
+        wire_opening(saved_file, tab, header.session, sessions, settings)
+    return tab
 
 
 def _small_print(technique: Technique) -> str:
@@ -103,5 +119,5 @@ def _panel_places(technique: Technique) -> tuple[dict[str, gr.HTML], dict[str, A
                 if kind is Browser:
                     axes[name] = build_axes(technique.name, name)
                 empty = "" if panels else "<div class='lp-empty'>Press <b>Run</b>.</div>"
-                panels[name] = gr.HTML(empty, elem_id=f"{technique.name}-{name}", js_on_load=FORWARD_SEND)
+                panels[name] = gr.HTML(empty, elem_id=f"{technique.name}-{name}", js_on_load=FORWARD_PICKS)
     return panels, axes

@@ -10,19 +10,23 @@ from html import escape
 import gradio as gr
 
 import model_zoo
+from model_zoo.deferred import torch
 from model_zoo.errors import AppError
-from techniques.base import Predictions, Sample
-from techniques.base.results import panels
+from techniques.base import Predictions
+from ui.arriving import arrive, arrived, begin, current_address, open_view, opened, tell
 from ui.choosing import GONE, choose_sample, seen, shown, wire_choosing
 from ui.events import COMPUTE, LIGHT
 from ui.header import Header
 from ui.model_loading import wire_model
 from ui.painting import canvas, wire_painting
+from ui.pairing import pair_values
 from ui.panels import top_five
+from ui.sending import Trail, trail_line, wire_sending
 from ui.session import Session, Sessions
 from ui.settings import Settings
 from ui.technique_tab import TechniqueTab
-from ui.tray import tray_items, wire_tray
+from ui.tray import wire_tray
+from ui.walking import told_after, wire_walks
 
 WAITING = "<p class='lp-hint lp-busy'>Waiting for its turn …</p>"
 
@@ -37,6 +41,17 @@ class Page:
     groups: dict[str, gr.Tabs]
     sessions: Sessions
     settings: Settings
+    trail: Trail
+    walk: gr.HTML
+
+    @property
+    def comparing(self) -> list[TechniqueTab]:
+        """The tabs whose technique can be run on a pair."""
+        return [tab for tab in self.tabs if tab.pair]
+
+    def tab(self, technique: str | None) -> TechniqueTab | None:
+        """The tab of the technique of this name."""
+        return next((tab for tab in self.tabs if tab.technique.name == technique), None)
 
     @property
     def painted(self) -> list[TechniqueTab]:
@@ -57,31 +72,36 @@ class Page:
 def wire(demo: gr.Blocks, page: Page) -> None:
     """Connect all parts. A new page starts with a sample, the model, its predictions and the first technique's answer."""
     header = page.header
-    look, look_outputs = _look(page), [header.top_five, header.seen, *(tab.paint for tab in page.painted)]
+    look = _look(page)
+    look_outputs = [header.top_five, header.seen, *(tab.paint for tab in page.painted)]
+    look_outputs += [*(part for tab in page.comparing for part in tab.pair.outputs), header.address, page.trail.line]
 
     def start(request: gr.Request) -> list:
         session = page.sessions.create(request.session_hash)
         choose_sample(session, channels=3)
-        return [session.id, *shown(session)]
+        begin(page, session, request.query_params.multi_items())
+        return [session.id, *shown(session), *open_view(page, session.view)]
 
-    starting = demo.load(start, None, [header.session, header.picture, header.origin], **LIGHT)
-    loaded = wire_model(page, starting)
-    first_look = None
-    for event in loaded:
-        seen = event.then(look, header.session, look_outputs, show_progress_on=header.top_five, **COMPUTE)
-        first_look = first_look or seen
+    starting = demo.load(start, None, [header.session, header.picture, header.origin, *opened(page)], show_progress_on=header.address, **LIGHT)
+    loaded = wire_model(page, [starting, wire_walks(page)])
+    looks = [event.then(look, header.session, look_outputs, show_progress_on=header.top_five, **COMPUTE) for event in loaded]
     for event in wire_choosing(header, page.sessions):
-        event.success(look, header.session, look_outputs, trigger_mode="always_last", show_progress_on=header.top_five, **COMPUTE)
-    header.framing.input(_frame(page), [header.session, header.framing], None, **LIGHT).success(
+        looks.append(event.success(look, header.session, look_outputs, trigger_mode="always_last", show_progress_on=header.top_five, **COMPUTE))
+    for event in looks:
+        event.then(partial(arrive, page), header.session, arrived(page), show_progress_on=header.address, **LIGHT)
+    framed = header.framing.input(_frame(page), [header.session, header.framing], None, **LIGHT).success(
         look, header.session, look_outputs, trigger_mode="always_last", show_progress_on=header.top_five, **COMPUTE
     )
     header.top_five.choose(_chosen_class, None, header.target, trigger_mode="multiple", **LIGHT)
     for tab in page.tabs:
-        _wire_run(page, tab, first_look if tab is page.tabs[0] else None)
+        _wire_run(page, tab)
         tab.stop.click(partial(_stop, page, tab.technique.name), header.session, None, **LIGHT)
-        _wire_send(page, tab, look, look_outputs)
         if tab.tray:
-            wire_tray(tab.tray, header, page.sessions)
+            predict = wire_tray(tab.tray, header, page.sessions, page.settings)
+            for after in (*(event.then for event in looks[: len(loaded)]), framed.then, tab.place.select):
+                after(predict, header.session, tab.tray.gallery, show_progress_on=tab.tray.status, **COMPUTE)
+
+    wire_sending(page, loaded, look, look_outputs)
 
     def leave(request: gr.Request) -> None:
         page.sessions.leave(request.session_hash)
@@ -111,55 +131,41 @@ def _look(page: Page) -> Callable:
 
     def look(session_id: str) -> list:
         session = page.session(session_id)
-        session.masks.clear()
-        untouched = [gr.skip()] * (1 + len(page.painted))
+        untouched = [gr.skip()] * (3 + len(page.painted) + 2 * len(page.comparing))
         if session.picture is None:
             return ["<p class='lp-hint'>Choose a picture.</p>", *untouched]
         try:
             model = model_zoo.load(session.model_key)
             sample = session.sample(model)
             with model.lock:
-                logits = model.valid_logits(sample.pixels.to(model.device)).cpu().numpy()
+                pixels = torch.cat([sample.pixels, *(other.pixels for other in session.both(model))])
+                logits = model.valid_logits(pixels.to(model.device)).cpu().numpy()
         except AppError as error:
             return [f"<p class='lp-error'>{escape(str(error))}</p>", *untouched]
-        return [top_five(Predictions.of(model, logits)), seen(sample, model), *(canvas(sample) for _ in page.painted)]
+        session.paint_on(sample)
+        canvases = [canvas(sample, model, marks=tab.control("region") is not None) for tab in page.painted]
+        boxes = pair_values(session, session.current_pair, Predictions.of(model, logits[1:])) * len(page.comparing)
+        told = [current_address(page, session), trail_line(page, session)]
+        return [top_five(Predictions.of(model, logits)), seen(sample, model), *canvases, *boxes, *told]
 
     return look
 
 
-def _wire_run(page: Page, tab: TechniqueTab, also_after) -> None:
-    """Run, and what else starts the technique: the first look for the first tab, a stroke where one paints."""
+def _tell(page: Page, tab: TechniqueTab, session_id: str) -> list:
+    """After a run: the address, and what is to be seen in it where it is a step of a walk."""
+    session = page.session(session_id)
+    return [tell(session, tab.technique), told_after(session, tab.technique.name)]
+
+
+def _wire_run(page: Page, tab: TechniqueTab) -> None:
+    """Run, and what else starts the technique, a stroke where one paints; the address says what was run last."""
     header = page.header
-    inputs = [header.session, header.target, header.layer, header.seed, *tab.controls]
+    inputs = [header.session, header.target, header.layer, header.seed, *tab.inputs]
     options = {"show_progress_on": tab.status, **COMPUTE}
     tab.run.click(None, None, tab.status, js=f"() => `{WAITING}`", **LIGHT)  # in the browser, at once; others may come first
-    tab.run.click(tab.handler, inputs, tab.outputs, **options)
-    if also_after is not None:
-        also_after.then(tab.handler, inputs, tab.outputs, **options)
+    runs = [tab.run.click(tab.handler, inputs, tab.outputs, **options)]
     if tab.paint:
-        painted = wire_painting(tab.paint, tab.technique.name, header, page.sessions)
-        painted.success(tab.handler, inputs, tab.outputs, trigger_mode="always_last", **options)
-
-
-def _wire_send(page: Page, tab: TechniqueTab, look: Callable, look_outputs: list) -> None:
-    """Under each picture: make it the current picture, or with its original a pair, and go to a technique."""
-    header, by_name = page.header, {other.technique.name: other.technique for other in page.tabs}
-    outputs = [header.picture, header.origin, page.families, *page.groups.values(), *(other.tray.gallery for other in page.trays)]
-
-    def send(session_id: str, event: gr.EventData) -> list:
-        session = page.session(session_id)
-        answered, destination = session.answers.get(tab.technique.name), by_name.get(event._data.get("technique"))
-        result = panels(answered.answer).get(event._data.get("panel")) if answered else None
-        if result is None or destination is None:
-            raise gr.Error("This picture is no longer kept. Please run the technique again.", print_exception=False)
-        sent = Sample.from_pixels(result.values, result.label or f"{tab.technique.title}: {event._data['panel']}")
-        if destination.many:
-            session.pictures = [answered.sample, sent]
-        else:
-            session.picture = sent
-        selected = [gr.Tabs(selected=destination.name) if family == destination.family else gr.skip() for family in page.groups]
-        return [*shown(session), gr.Tabs(selected=destination.family), *selected, *([tray_items(session)] * len(page.trays))]
-
-    for html in tab.panels.values():
-        sent = html.send(send, header.session, outputs, show_progress_on=header.origin, **LIGHT)
-        sent.success(look, header.session, look_outputs, show_progress_on=header.top_five, **COMPUTE)
+        for painted in wire_painting(tab.paint, tab.technique.name, tab.control("region"), header, page.sessions):
+            runs.append(painted.success(tab.handler, inputs, tab.outputs, trigger_mode="always_last", **options))
+    for ran in runs:
+        ran.success(partial(_tell, page, tab), header.session, [header.address, page.walk], show_progress_on=header.address, **LIGHT)

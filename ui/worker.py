@@ -26,7 +26,8 @@ from model_zoo.deferred import torch
 from model_zoo.errors import AppError, Cancelled
 from model_zoo.sources import CACHE
 from techniques import find
-from techniques.base import Run, Sample, Samples, execute
+from techniques.base import Run, Sample, Samples
+from techniques.base.pairs import execute_on
 
 HEARTBEAT = 0.25  # seconds between two yields at the most; Stop takes effect at a yield
 START_SECONDS = 5  # what a forked process may take before its run's own clock starts
@@ -134,7 +135,7 @@ def dispatch(technique: str, sample: Sample | Samples, model_key: str, settings:
         model = model_zoo.load(model_key, run)
         with run.holding(model.lock):
             model.network.to("cuda" if torch.cuda.is_available() else "cpu")
-            return execute(find(technique), sample, model, settings, run)
+            return execute_on(find(technique), sample, model, settings, run)
 
     yield from in_worker(work, seconds)
 

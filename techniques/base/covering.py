@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, get_args
 
 from model_zoo.deferred import torch
 from techniques.base.drawing.svg import percent
@@ -20,6 +20,10 @@ FillOrNoise = Annotated[
     Literal["grey", "mean", "blur", "noise", "black", "white"],
     Help("What takes the place of the covered part: even grey, the picture's mean colour, the picture itself blurred, noise, black or white."),
 ]
+Region = Annotated[
+    Literal["painted", "what Grad-CAM marks", "both"], Help("What is covered: the painted areas, what Grad-CAM marks for the class, or each of them.")
+]
+PAINTED, MARKED, BOTH = get_args(get_args(Region)[0])
 
 BLUR = 0.1  # standard deviation of the blur as a share of the shorter side: shapes go, colours stay
 

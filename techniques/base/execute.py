@@ -52,7 +52,7 @@ def execute(
 def _on_device(sample: Sample | Samples, model: LoadedModel) -> Sample | Samples:
     """A copy where the model is: panels may hold the pixels themselves, and a caller may write into a panel."""
     if isinstance(sample, Samples):
-        return Samples(tuple(_on_device(item, model) for item in sample))
+        return replace(sample, device=model.device)  # each picture is copied when its turn comes
     return replace(sample, pixels=sample.pixels.to(model.device, copy=True))
 
 

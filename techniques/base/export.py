@@ -1,5 +1,6 @@
-"""A finished run as files: every picture as PNG, every chart as SVG, every number in `arrays.npz`, and a manifest that
-says from what they came, so that the run can be repeated. The same run gives the same bytes, apart from the time.
+"""A finished run as files: every picture as PNG, every chart as SVG, every number in `arrays.npz`, a manifest that says
+from what they came, the pictures that went in, and a program, `repeat.py`, that runs it once more. The same run gives
+the same bytes, apart from the time.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from techniques.base.drawing import animation_png, drawn, file_name, magnification, outer_positions, overlay, png_bytes, scale_of, to_svg
+from techniques.base.drawing import (
+    animation_png, drawn, file_name, magnification, outer_positions, overlay, picture_image, png_bytes, scale_of, to_svg,
+)  # fmt: skip
 from techniques.base.execute import check_parameters
-from techniques.base.results import Animation, Browser, Heatmap, Note, Picture, Result, Table, all_arrays, panels
+from techniques.base.program import input_files, input_name, mask_name, program
+from techniques.base.results import Animation, Browser, Gallery, Heatmap, Note, Picture, Result, Table, all_arrays, panels
 from techniques.base.sample import Sample, Samples, to_image
 
 if TYPE_CHECKING:
@@ -59,8 +63,10 @@ def bundle(technique: Technique, sample: Sample | Samples, model: LoadedModel, s
         files |= of_panel
     checked = check_parameters(technique, model, settings)
     for param in technique.params:
-        if param.kind == "mask" and checked[param.name] is not None:
-            files[f"setting-{param.name}.png"] = png_bytes(Image.fromarray(checked[param.name].astype(np.uint8) * 255))
+        for number, plane in enumerate(checked[param.name] or () if param.kind == "mask" else ()):
+            files[mask_name(param.name, number)] = png_bytes(Image.fromarray(plane.astype(np.uint8) * 255))
+    files |= input_files(sample, model)
+    files["repeat.py"] = program(technique, sample, model, checked).encode()
     files["arrays.npz"] = _npz(answer)
     about = manifest(technique, sample, model, settings, answer, names)
     files["manifest.json"] = (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()
@@ -85,7 +91,7 @@ def manifest(
         "settings": {param.name: _setting(param.kind, checked[param.name], model) for param in technique.params},
         "seed": checked.get("seed"),
         "model": {"key": model.key, "title": model.title, "sha256": model.sha256, "default_layer": model.default_layer},
-        "pictures": [_picture(item, model) for item in samples],
+        "pictures": [{"file": input_name(item, number), **_picture(item, model)} for number, item in enumerate(samples, 1)],
         "panels": [{**_panel(name, result), "files": list((files or {}).get(name, ()))} for name, result in panels(answer).items()],
         "versions": _versions(),
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -100,8 +106,9 @@ def _panel_files(panel: str, result: Result, below: Image.Image | None) -> dict[
         while f"{stem}.png" in files:
             stem += "_"  # labels such as C and C++ become the same file name
         files[f"{stem}.png"] = png_bytes(image)
-        if heatmap and below and heatmap.values.shape == below.size[::-1]:
-            files[f"{stem}-overlay.png"] = png_bytes(overlay(below, heatmap, scale=scale))
+        picture = below if heatmap is None or heatmap.below is None else picture_image(Picture(heatmap.below))
+        if heatmap and picture and heatmap.values.shape == picture.size[::-1]:
+            files[f"{stem}-overlay.png"] = png_bytes(overlay(picture, heatmap, scale=scale))
     for suffix, cell in _first_cells(result) if isinstance(result, Browser) else [("", result)]:
         chart = to_svg(cell)
         if chart:
@@ -134,6 +141,9 @@ def _panel(name: str, result: Result) -> dict[str, Any]:
         about["magnification"] = magnification(result)
     if isinstance(result, Note):
         about["text"] = result.text
+    cell = next((cell for _, cell in result.leaves()), None) if isinstance(result, Browser) else result
+    if isinstance(cell, Gallery):
+        about["names"] = list(cell.names)
     return about
 
 
@@ -147,6 +157,7 @@ def _picture(sample: Sample, model: LoadedModel) -> dict[str, Any]:
         "sha256": sample.sha256,
         "size": list(sample.image.size),
         "framing": sample.framing,
+        "group": sample.group,
         "notes": list(sample.notes),
         "top": [{"index": index, "label": model.label(index), "probability": round(float(probabilities[index]), 6)} for index in best],
     }
@@ -154,14 +165,20 @@ def _picture(sample: Sample, model: LoadedModel) -> dict[str, Any]:
 
 def _setting(kind: str, value: Any, model: LoadedModel) -> Any:
     """A checked setting as the command line would take it, a class by its number where two have the same label; a
-    painted mask by what it covers and its hash."""
+    painted mask by what it covers and its hash, several as a list."""
     if kind == "target" and value is not None:
         label = model.label(value)
         return label if model.labels.count(label) == 1 else value
-    if isinstance(value, np.ndarray):
-        digest = hashlib.sha256(np.packbits(value).tobytes()).hexdigest()
-        return {"size": list(value.shape[::-1]), "painted": round(float(value.mean()), 6), "sha256": digest}
+    if kind == "mask" and value is not None:
+        planes = [_mask(plane) for plane in value]
+        return planes if len(planes) > 1 else planes[0]
     return value
+
+
+def _mask(plane: np.ndarray) -> dict[str, Any]:
+    """What is to be known of one painted area: its (width, height), the share that is painted, and its hash."""
+    digest = hashlib.sha256(np.packbits(plane).tobytes()).hexdigest()
+    return {"size": list(plane.shape[::-1]), "painted": round(float(plane.mean()), 6), "sha256": digest}
 
 
 def _npz(answer: Any) -> bytes:

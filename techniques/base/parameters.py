@@ -14,6 +14,8 @@ from model_zoo.errors import ParameterError
 if TYPE_CHECKING:
     from model_zoo.loaded import LoadedModel
 
+MASKS = 6  # so many painted areas are told apart in one run
+
 
 @dataclass(frozen=True)
 class Range:
@@ -48,7 +50,7 @@ TargetClass = Annotated[
 ]
 LayerName = Annotated[str | None, Shared("layer"), Help("The layer to look at; left out: the model's own choice.")]
 Seed = Annotated[int, Shared("seed"), Range(0, 2**31 - 1), Help("Fixes every random choice.")]
-Mask = Annotated[Any, Shared("mask"), Help("Painted area, boolean [H, W] at any size; left out: the middle of the picture.")]
+Mask = Annotated[Any, Shared("mask"), Help("Painted areas, each boolean [H, W] at any size; left out: the middle of the picture.")]
 Epsilon = Annotated[float, Range(0, 64, 0.5, "of 255"), Help("How far a pixel may move, in 1/255 of the range from black to white.")]
 Steps = Annotated[int, Range(1, 200, 1, "steps"), Help("How many steps the method takes.")]
 
@@ -78,7 +80,7 @@ class Param:
             "flag": "true or false",
             "target": "a class name or number of the model",
             "layer": "a layer name of the model",
-            "mask": "a two-dimensional mask",
+            "mask": f"a two-dimensional mask, or up to {MASKS} of them",
         }[self.kind]
 
     def check(self, value: Any, model: LoadedModel | None) -> Any:
@@ -123,16 +125,22 @@ class Param:
             raise self._error(value)
         return int(value)
 
-    def _mask(self, value: Any) -> np.ndarray | None:
+    def _mask(self, value: Any) -> tuple[np.ndarray, ...] | None:
+        """One plane, or several of any sizes, as boolean planes; painted is what is above zero."""
         if value is None:
             return None
         try:
-            mask = np.asarray(value)
-        except ValueError as error:  # rows of different length
+            planes = [np.asarray(plane) for plane in value]
+            if planes and all(plane.ndim == 1 for plane in planes):  # the rows of one plane
+                planes = [np.asarray(value)]
+        except (TypeError, ValueError) as error:  # not a sequence; rows of different length
             raise self._error(value) from error
-        if mask.ndim != 2 or not mask.size or mask.dtype.kind not in "biuf":
-            raise self._error(f"an array of shape {mask.shape}")
-        return mask > 0
+        if not 1 <= len(planes) <= MASKS:
+            raise self._error(f"{len(planes)} masks")
+        for plane in planes:
+            if plane.ndim != 2 or not plane.size or plane.dtype.kind not in "biuf":
+                raise self._error(f"an array of shape {plane.shape}")
+        return tuple(plane > 0 for plane in planes)
 
     def _error(self, value: Any) -> ParameterError:
         return ParameterError(f"{self.title}: received {str(value)[:60]!r}, expected {self.expected}.")

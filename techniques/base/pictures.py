@@ -55,12 +55,14 @@ TO_UPRIGHT = {
 class ReadPicture:
     """An upright 8-bit picture, mode "L" when it is grey and else "RGB".
 
-    `origin` is its name, safe to show; `notes` says what was changed on the way: bits, transparency, frames.
+    `origin` is its name, safe to show; `notes` says what was changed on the way: bits, transparency, frames; `group` is
+    the kind of pictures that it belongs to in a set, such as the name of its folder.
     """
 
     image: Image.Image
     origin: str
     notes: tuple[str, ...] = ()
+    group: str = ""
 
 
 def read_picture(source: PictureSource, name: str | None = None) -> ReadPicture:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
@@ -20,6 +20,8 @@ FAMILIES = {
     "Fooling it": "Changes too small to see that change the answer.",
 }
 
+Saved = tuple[Callable[[str], bool], Callable[[Mapping[str, Any], Mapping[str, Any]], Any]]
+
 
 @dataclass(frozen=True)
 class Technique:
@@ -27,6 +29,8 @@ class Technique:
 
     `meaning` is the first paragraph of the module's docstring, `limits` what its picture does not tell,
     `results` the panels by name, `many` whether it takes a set of pictures, `order` its place in the family, small first.
+    `saved` opens an answer from its files again without a run: which arrays it needs, by name, and how it is made from the
+    manifest and these.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Technique:
     many: bool
     why_not: Callable[[LoadedModel], str | None]
     order: int
+    saved: Saved | None = None
 
     def param(self, name: str) -> Param | None:
         return next((param for param in self.params if param.name == name), None)
@@ -62,6 +67,7 @@ def technique(
     limits: str,
     why_not: Callable[[LoadedModel], str | None] = lambda model: None,
     order: int = 100,
+    saved: Saved | None = None,
 ) -> Callable[[Callable], Callable]:
     """Register a function `(sample, model, run, *, settings...)` as the technique named after its module.
 
@@ -101,6 +107,7 @@ def technique(
             many=takes[0] is Samples,
             why_not=why_not,
             order=order,
+            saved=saved,
         )
         return function
 

@@ -39,11 +39,15 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class Heatmap(Result):
-    """One number per pixel: `values` float `[H, W]`, zero meaning none; `signed` when both directions count."""
+    """One number per pixel: `values` float `[H, W]`, zero meaning none; `signed` when both directions count.
+
+    `below` `[C, H, W]` in `[0, 1]` is the picture that it speaks of, where that is not the sample itself.
+    """
 
     values: Array
     signed: bool = False
     unit: str = ""
+    below: Array | None = None
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {"": self.values}
@@ -66,10 +70,14 @@ class Picture(Result):
 
 @dataclass(frozen=True, eq=False)
 class Gallery(Result):
-    """Pictures or heat maps side by side on one common scale, each with a name."""
+    """Pictures or heat maps side by side on one common scale, each with a name.
+
+    The scale of the heat maps, signed or not, goes at least up to `reach`, so that several galleries can share one.
+    """
 
     items: tuple[Heatmap | Picture, ...]
     names: tuple[str, ...]
+    reach: float = 0.0
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {str(index): item.values for index, item in enumerate(self.items)}

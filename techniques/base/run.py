@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any, TypeVar
 
 from model_zoo.errors import Cancelled, OutOfTime
@@ -64,6 +65,14 @@ class Run:
             self.report(number / len(items), f"{label} {number + 1} of {len(items)}")
             yield item
         self.report(1.0, label)
+
+    def part(self, number: int, count: int, label: str) -> Run:
+        """One of `count` parts, counted from 0, for a technique that is run several times: it fills its share of the progress,
+        listens to the same Stop and deadline, and shows nothing that is not finished."""
+        part = copy(self)
+        part._report = lambda fraction, text: self._report((number + fraction) / count, f"{label}: {text}" if text else label)
+        part._show = None
+        return part
 
     def guard(self, function: Callable) -> Callable:
         """`function` with a check for Stop before every call: a way into a library's own loop."""

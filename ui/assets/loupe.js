@@ -107,12 +107,12 @@
 
     async prepare(canvas, width, height, slider, select) {
       const image = await loadImage(this.getAttribute("picture"));
-      if (canvas !== this.canvas) return; // built anew meanwhile
+      if (canvas !== this.canvas || !this.contains(canvas)) return; // built anew meanwhile, or about to be
       const context = canvas.getContext("2d", { willReadFrequently: true });
       if (image) context.drawImage(image, 0, 0, width, height);
       this.base = context.getImageData(0, 0, width, height);
       this.opaque = !image; // nothing lies below
-      this.redraw = () => this.draw(context, slider, select);
+      this.redraw = () => { if (this.contains(canvas)) this.draw(context, slider, select); };
       window.addEventListener(VIEW_CHANGED, this.redraw);
       this.redraw();
     }
@@ -244,49 +244,235 @@
     }
   }
 
-  // Paint with the mouse or a finger: digits in white on black, or an area of a picture. Tells of each finished
-  // stroke with a "painted" event whose detail is a PNG of the painting alone.
+  // Paint with the mouse or a finger: digits in white on black, or areas of a picture, each in a set of its own. An area
+  // is the list of what was done to it, so every step can be taken back. Tells of each finished step with a "painted"
+  // event whose detail is a PNG of the painting alone, or for areas one PNG for each; and with "marked" of the button.
   class Paint extends Element {
+    static observedAttributes = [...Element.observedAttributes, "of", "marks"];
+
     build() {
       this.width = +this.getAttribute("width") || 280;
       this.height = +this.getAttribute("height") || 280;
       this.ink = this.getAttribute("mode") === "ink";
+      this.most = +this.getAttribute("areas") || 1;
+      const of = this.getAttribute("of");
+      if (!this.areas || of !== this.of) [this.areas, this.current, this.of, this.tool] = [[[]], 0, of, this.tool || "brush"];
       this.innerHTML = `
+        <div class="lp-areas" role="tablist" aria-label="Areas" ${this.most > 1 ? "" : "hidden"}></div>
         <div class="lp-canvas ${this.ink ? "lp-ink" : ""}">
           <img alt="" ${this.getAttribute("picture") ? `src="${this.getAttribute("picture")}"` : "hidden"}>
           <canvas width="${this.width}" height="${this.height}" aria-label="${this.ink ? "Draw a digit here" : "Paint over the picture"}"></canvas>
         </div>
+        <div class="lp-tools lp-brushes" role="radiogroup" aria-label="Tool" ${this.ink ? "hidden" : ""}>
+          <button type="button" role="radio" data-tool="brush">Brush</button>
+          <button type="button" role="radio" data-tool="rectangle">Rectangle</button>
+          <button type="button" role="radio" data-tool="eraser">Eraser</button>
+        </div>
         <div class="lp-tools">
-          <label>Brush <input type="range" min="0.02" max="0.3" step="0.01" value="${this.ink ? 0.09 : 0.14}" aria-label="Brush size"></label>
-          <button type="button">Clear</button>
-        </div>`;
+          <label>Size <input type="range" min="0.02" max="0.3" step="0.01" value="${this.size || (this.ink ? 0.09 : 0.14)}" aria-label="Brush size"></label>
+          <button type="button" data-do="undo">Undo</button>
+          <button type="button" data-do="clear">Clear</button>
+        </div>
+        <button type="button" class="lp-marks" ${this.hasAttribute("marks") ? "" : "hidden"}>Cover what Grad-CAM marks</button>`;
       this.canvas = this.querySelector("canvas");
-      this.context = this.canvas.getContext("2d");
-      this.brush = this.querySelector("input");
-      this.querySelector("button").onclick = () => { this.context.clearRect(0, 0, this.width, this.height); this.tell(); };
-      this.canvas.onpointerdown = (event) => { this.canvas.setPointerCapture(event.pointerId); this.stroke = true; this.mark(event, true); };
-      this.canvas.onpointermove = (event) => { if (this.stroke) this.mark(event, false); };
-      this.canvas.onpointerup = this.canvas.onpointercancel = () => { if (this.stroke) { this.stroke = false; this.tell(); } };
+      this.querySelector("input").oninput = (event) => { this.size = +event.target.value; };
+      this.querySelector("[data-do=undo]").onclick = () => { if (this.areas[this.current].pop()) this.change(); };
+      this.querySelector("[data-do=clear]").onclick = () => this.clear();
+      this.querySelectorAll("[data-tool]").forEach((button) => { button.onclick = () => { this.tool = button.dataset.tool; this.show(); }; });
+      const marks = this.querySelector(".lp-marks");
+      [marks.title, marks.disabled] = [this.getAttribute("marks") || "", Boolean(this.getAttribute("marks"))];
+      marks.onclick = () => this.dispatchEvent(new CustomEvent("marked", { bubbles: true }));
+      this.canvas.onpointerdown = (event) => this.begin(event);
+      this.canvas.onpointermove = (event) => this.go(event);
+      this.canvas.onpointerup = this.canvas.onpointercancel = () => this.end();
+      this.show();
       return this.canvas;
     }
 
-    mark(event, first) {
-      const box = this.canvas.getBoundingClientRect();
-      const x = ((event.clientX - box.left) / box.width) * this.width;
-      const y = ((event.clientY - box.top) / box.height) * this.height;
-      const paint = this.context;
-      paint.strokeStyle = this.ink ? "#ffffff" : "#ff7a45";
-      paint.lineWidth = +this.brush.value * this.width;
-      paint.lineCap = paint.lineJoin = "round";
-      paint.beginPath();
-      paint.moveTo(first ? x : this.x, first ? y : this.y);
-      paint.lineTo(x + 0.01, y);
-      paint.stroke();
-      [this.x, this.y] = [x, y];
+    begin(event) {
+      if (!event.isPrimary || event.button > 0) return;
+      this.canvas.setPointerCapture(event.pointerId);
+      this.step = { tool: this.tool, size: +this.querySelector("input").value * this.width, points: [this.place(event)] };
+      this.areas[this.current].push(this.step);
+      this.draw();
     }
 
-    tell() {
-      this.dispatchEvent(new CustomEvent("painted", { bubbles: true, detail: this.canvas.toDataURL("image/png") }));
+    go(event) {
+      if (!this.step || !event.isPrimary) return;
+      this.step.points.push(this.place(event));
+      this.draw();
+    }
+
+    end() {
+      if (!this.step) return;
+      const area = this.areas[this.current];
+      if (this.step.tool === "rectangle" && !this.sides(this.step).every((side) => side > 0)) area.pop(); // a click that drew nothing
+      this.step = null;
+      this.change();
+    }
+
+    place(event) {
+      const box = this.canvas.getBoundingClientRect();
+      return [((event.clientX - box.left) / box.width) * this.width, ((event.clientY - box.top) / box.height) * this.height];
+    }
+
+    clear() {
+      if (this.areas[this.current].length) this.areas[this.current].push({ tool: "clear" });
+      this.change();
+    }
+
+    remove(index) {
+      this.areas.splice(index, 1);
+      this.current = Math.min(this.current, this.areas.length - 1);
+      this.change();
+    }
+
+    // What was done to an area, drawn anew; for an area of a picture every pixel is in it or not.
+    paint(canvas, area) {
+      const context = canvas.getContext("2d", { willReadFrequently: true });
+      context.clearRect(0, 0, this.width, this.height);
+      context.strokeStyle = context.fillStyle = this.ink ? "#ffffff" : "#ff7a45";
+      context.lineCap = context.lineJoin = "round";
+      for (const step of area) {
+        context.globalCompositeOperation = step.tool === "eraser" ? "destination-out" : "source-over";
+        if (step.tool === "clear") context.clearRect(0, 0, this.width, this.height);
+        else if (step.tool === "rectangle") context.fillRect(...this.corner(step), ...this.sides(step));
+        else this.line(context, step);
+      }
+      if (this.ink) return;
+      const drawn = context.getImageData(0, 0, this.width, this.height);
+      for (let i = 3; i < drawn.data.length; i += 4) drawn.data[i] = drawn.data[i] > 127 ? 255 : 0;
+      context.putImageData(drawn, 0, 0);
+    }
+
+    line(context, step) {
+      context.lineWidth = step.size;
+      context.beginPath();
+      context.moveTo(...step.points[0]);
+      for (const [x, y] of step.points) context.lineTo(x + 0.01, y);
+      context.stroke();
+    }
+
+    corner({ points: [first, ...rest] }) {
+      const last = rest.at(-1) || first;
+      return [0, 1].map((axis) => Math.max(0, Math.round(Math.min(first[axis], last[axis]))));
+    }
+
+    sides(step) {
+      const last = step.points.at(-1);
+      const corner = this.corner(step);
+      return [0, 1].map((axis) => Math.min([this.width, this.height][axis], Math.round(Math.max(step.points[0][axis], last[axis]))) - corner[axis]);
+    }
+
+    draw() {
+      this.paint(this.canvas, this.areas[this.current]);
+    }
+
+    show() {
+      this.draw();
+      this.querySelectorAll("[data-tool]").forEach((button) => button.setAttribute("aria-checked", button.dataset.tool === this.tool));
+      const tabs = this.areas.map((_, index) => this.tab(index));
+      if (this.areas.length < this.most) tabs.push(this.button("+", "Another area", () => { this.current = this.areas.push([]) - 1; this.show(); }));
+      if (this.areas.length > 1) tabs.push(this.button("Remove", "Remove this area", () => this.remove(this.current)));
+      this.querySelector(".lp-areas").replaceChildren(...tabs);
+    }
+
+    tab(index) {
+      const letter = String.fromCharCode(65 + index);
+      const tab = this.button(letter, `Area ${letter}`, () => { this.current = index; this.show(); });
+      tab.setAttribute("role", "tab");
+      tab.setAttribute("aria-selected", index === this.current);
+      return tab;
+    }
+
+    button(text, title, press) {
+      const button = document.createElement("button");
+      Object.assign(button, { type: "button", textContent: text, title, onclick: press });
+      return button;
+    }
+
+    change() {
+      this.show();
+      const pictures = this.areas.map((area) => {
+        const canvas = document.createElement("canvas");
+        [canvas.width, canvas.height] = [this.width, this.height];
+        this.paint(canvas, area);
+        return canvas.toDataURL("image/png");
+      });
+      this.dispatchEvent(new CustomEvent("painted", { bubbles: true, detail: this.ink ? pictures[0] : pictures }));
+    }
+  }
+
+  // What pictures may be sent to: one unseen list for the whole page, which the server renews with each model.
+  const CHOICES_CHANGED = "loupe-choices";
+
+  class Choices extends HTMLElement {
+    connectedCallback() {
+      const tell = () => window.dispatchEvent(new Event(CHOICES_CHANGED));
+      this.observer = new MutationObserver(tell);
+      this.observer.observe(this, { childList: true, subtree: true, attributes: true });
+      tell();
+    }
+
+    disconnectedCallback() {
+      this.observer.disconnect();
+    }
+  }
+
+  // The ways to send a picture on: alone and, with the attribute "pair", together with the picture it was made from. Tells of
+  // a choice with a "sent" event that says which picture it is: data-path and data-item of what it stands in.
+  class Send extends HTMLElement {
+    static observedAttributes = ["pair"];
+
+    connectedCallback() {
+      if (!this.shadowRoot) {
+        this.attachShadow({ mode: "open" }).innerHTML = `
+          <style>
+            div { display: flex; flex-wrap: wrap; gap: 6px; margin-top: 10px; max-width: 420px; }
+            select { flex: 1 1 120px; min-width: 0; font: inherit; font-size: 12.5px; color: inherit; background: transparent; border: 1px solid var(--lp-line); border-radius: 8px; padding: 4px 9px; cursor: pointer; }
+            select:hover { border-color: var(--loupe-accent); }
+            option, optgroup { color: #1c1a18; background: #fff; }
+            option:disabled { color: #8d867c; }
+          </style><div></div>`;
+      }
+      this.build = () => this.shadowRoot.querySelector("div").replaceChildren(...this.lists());
+      window.addEventListener(CHOICES_CHANGED, this.build);
+      this.build();
+    }
+
+    disconnectedCallback() {
+      window.removeEventListener(CHOICES_CHANGED, this.build);
+    }
+
+    attributeChangedCallback() {
+      this.build?.();
+    }
+
+    lists() {
+      const lists = [this.list("picture", "lp-send", "Send to …", "Send this picture to")];
+      if (this.hasAttribute("pair")) lists.push(this.list("pair", "lp-send-pair", "Send both to …", "Send this picture, with the one it was made from, to"));
+      return lists;
+    }
+
+    list(what, name, title, label) {
+      const select = document.createElement("select");
+      select.className = name;
+      select.setAttribute("aria-label", label);
+      select.append(new Option(title, ""));
+      for (const family of document.querySelectorAll("loupe-choices optgroup")) {
+        const group = family.cloneNode(true);
+        group.querySelectorAll(`option:not([data-${what}])`).forEach((option) => option.remove());
+        if (group.children.length) select.append(group);
+      }
+      select.onchange = () => {
+        const path = this.closest("[data-path]")?.dataset.path;
+        const item = this.closest("[data-item]")?.dataset.item;
+        const place = this.closest(".block[id]")?.id;
+        const detail = { what, place, technique: select.value, path: path ? JSON.parse(path) : null, item: item === undefined ? null : +item };
+        select.value = "";
+        this.dispatchEvent(new CustomEvent("sent", { bubbles: true, detail }));
+      };
+      return select;
     }
   }
 
@@ -294,6 +480,8 @@
   customElements.define("loupe-switch", Switch);
   customElements.define("loupe-table", FilteredTable);
   customElements.define("loupe-paint", Paint);
+  customElements.define("loupe-choices", Choices);
+  customElements.define("loupe-send", Send);
 
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("[data-save]");
@@ -310,6 +498,29 @@
       document.body.classList.toggle("dark", dark);
     }
   });
+
+  // The server tells the page an address to show (what other sites and Gradio keep there stays) or a technique to run, once
+  // its tab is there and its button can be pressed.
+  const show = (query) => {
+    const foreign = [...new URLSearchParams(location.search)].filter(([name]) => name.startsWith("__")).map(([name, value]) => `&${name}=${encodeURIComponent(value)}`);
+    history.replaceState(history.state, "", `${location.pathname}?${query}${foreign.join("")}${location.hash}`);
+    if (window.parent !== window) window.parent.postMessage({ queryString: query }, "https://huggingface.co"); // the page around a Space
+  };
+  const press = (technique, patience = 150) => {
+    const button = document.getElementById(`${technique}-run`);
+    if (button && !button.disabled) button.click();
+    else if (patience) setTimeout(() => press(technique, patience - 1), 100);
+  };
+  let turn;
+  window.loupe = {
+    told: (what) => {
+      if (what.turn === turn) return;
+      turn = what.turn;
+      if (what.query) show(what.query);
+      if (what.press) press(what.press);
+      if (what.scroll) document.getElementById(what.scroll).scrollIntoView({ block: "start", behavior: "smooth" });
+    },
+  };
 
   // Gradio follows the system when it starts; what the visitor has chosen here wins, whenever that is.
   const keepTheme = () => {

@@ -14,7 +14,7 @@ from techniques.base.drawing.svg import (
 from techniques.base.results import Curve, Histogram, Predictions, Scatter
 
 PLOT_HEIGHT = 190
-HOVER_POINTS = 400
+HOVER_POINTS = 1500  # values that can be read; more make the chart heavier than the picture is worth
 QUIET = "fill-opacity:.62;font-size:11px"
 
 
@@ -209,9 +209,10 @@ def _readings(curve: Curve, lines: dict, x: np.ndarray, to_x: Callable, top: flo
     borders = [left, *((a + b) / 2 for a, b in zip(places, places[1:])), right]
     parts = []
     for index, value in enumerate(x):
-        where = curve.ticks[index] if index < len(curve.ticks) else f"{curve.x_label} {number(value)}".strip()
+        tick = curve.ticks[index] if index < len(curve.ticks) else ""
+        where = tick or f"{curve.x_label} {number(value)}".strip()
         said = "\n".join(f"{name + ': ' if name else ''}{number(values[index])}" for name, values in lines.items())
-        parts.append(hover(borders[index], top, max(0.0, borders[index + 1] - borders[index]), PLOT_HEIGHT, f"{where}\n{said}"))
+        parts.append(hover(borders[index], top, max(0.0, borders[index + 1] - borders[index]), PLOT_HEIGHT, f"{where}\n{said}", tick))
     return parts
 
 

@@ -69,7 +69,7 @@ def _grid(gallery: Gallery) -> str:
     least = 104 if len(gallery.items) <= 12 else 52
     cells = (
         f'<div>{_image(png_bytes(item_image(item, scale=scale)), name)}<div style="overflow-wrap:anywhere;{_SMALL}">{escape(name)}</div></div>'
-        for item, name, scale in zip(gallery.items, gallery.names, common_scales(gallery.items))
+        for item, name, scale in zip(gallery.items, gallery.names, common_scales(gallery.items, gallery.reach))
     )
     return f'<div style="display:grid;gap:6px;grid-template-columns:repeat(auto-fill,minmax({least}px,1fr))">{"".join(cells)}</div>'
 

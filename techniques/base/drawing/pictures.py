@@ -89,11 +89,13 @@ def item_image(item: Heatmap | Picture, map: str | None = None, scale: Scale | N
     return heatmap_image(item, map, scale) if isinstance(item, Heatmap) else picture_image(item, scale)
 
 
-def common_scales(items: Sequence[Heatmap | Picture]) -> list[Scale]:
-    """The scale of each item when all items of one kind and sign share the widest one."""
+def common_scales(items: Sequence[Heatmap | Picture], reach: float = 0.0) -> list[Scale]:
+    """The scale of each item when all items of one kind and sign share the widest one; that of heat maps goes at least up to `reach`."""
     widest: dict[tuple, Scale] = {}
     for item in items:
         kind, (low, high) = (type(item), item.signed), scale_of(item)
+        if isinstance(item, Heatmap):
+            low, high = min(low, -reach if item.signed else 0.0), max(high, reach)
         known = widest.get(kind, (low, high))
         widest[kind] = min(low, known[0]), max(high, known[1])
     return [widest[type(item), item.signed] for item in items]

@@ -15,6 +15,7 @@ from techniques.base.results import Animation, Browser, Gallery, Heatmap, Pictur
 GAP = 8  # pixels between the tiles of a sheet
 LINE = 18  # pixels for a name below its tile
 ALONE = 40  # of a browser with thousands of cells, so many become pictures of their own
+FEW = 3  # of so few galleries along the only axis, each item becomes a picture of its own
 ROWS = 12  # of the galleries along an axis, so many stand below one another on a sheet
 
 
@@ -38,8 +39,8 @@ def drawn(result: Result) -> Iterator[Drawn]:
         yield _one("", result)
     elif isinstance(result, Gallery):
         yield Drawn("", contact_sheet(result))
-        for index, (item, scale) in enumerate(zip(result.items, common_scales(result.items))):
-            yield _one(file_name(str(index + 1), result.names[index]), item, scale)
+        for index, (name, item, scale) in enumerate(_scaled(result)):
+            yield _one(file_name(str(index + 1), name), item, scale)
     elif isinstance(result, Animation):
         yield _one("", Picture(result.frames[-1]))
     elif isinstance(result, Browser):
@@ -71,7 +72,7 @@ def contact_sheet(gallery: Gallery, map: str | None = None, tile: int = 112, col
     """All items of a gallery with their names on one transparent sheet; every kind of item on its one common scale."""
     if not gallery.items:
         return Image.new("RGBA", (tile, tile))
-    images = [enlarge(item_image(item, map, scale), tile) for item, scale in zip(gallery.items, common_scales(gallery.items))]
+    images = [enlarge(item_image(item, map, scale), tile) for _, item, scale in _scaled(gallery)]
     columns = min(columns or math.ceil(math.sqrt(len(images) * 1.5)), len(images))
     width, height = max(image.width for image in images), max(image.height for image in images)
     rows = math.ceil(len(images) / columns)
@@ -92,6 +93,11 @@ def _one(suffix: str, item: Heatmap | Picture, scale: Scale | None = None) -> Dr
     return Drawn(suffix, item_image(item, scale=scale), item if isinstance(item, Heatmap) else None, scale)
 
 
+def _scaled(gallery: Gallery) -> list[tuple[str, Heatmap | Picture, Scale]]:
+    """The items of a gallery with their names and scales."""
+    return list(zip(gallery.names, gallery.items, common_scales(gallery.items, gallery.reach)))
+
+
 def _of_browser(browser: Browser) -> Iterator[Drawn]:
     alone = 0
     for path in outer_positions(browser):
@@ -103,7 +109,10 @@ def _of_browser(browser: Browser) -> Iterator[Drawn]:
                 yield _one(file_name(*path, name), item)
             alone = min(ALONE, alone + len(names))
         elif names and isinstance(browser.cell(*path, names[0]), Gallery):
-            yield Drawn(file_name(*path, "sheet"), _stacked({name: browser.cell(*path, name) for name in names[:ROWS]}))
+            galleries = {name: browser.cell(*path, name) for name in names[:ROWS]}
+            yield Drawn(file_name(*path, "sheet"), _stacked(galleries))
+            if len(browser.axes) == 1 and len(names) <= FEW:
+                yield from (_one(file_name(name, of), item, scale) for name, gallery in galleries.items() for of, item, scale in _scaled(gallery))
 
 
 def _stacked(galleries: dict[str, Gallery]) -> Image.Image:
