@@ -47,7 +47,7 @@ class Cover(NamedTuple):
 
 @technique(
     title="Cover",
-    family="Where it looks",
+    family="Covering",
     paper="arXiv:1311.2901",
     order=40,
     limits="A cover is a thing of its own: its edges and its colour are seen, too, and a picture with a hole is unlike any "

@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
 @technique(
     title="Grad-CAM",
-    family="Where it looks",
+    family="Regions",
     paper="arXiv:1610.02391",
     order=10,
     limits="It is as coarse as the layer: a map of 7 x 7 cells, enlarged, has no sharp edges. It averages gradients over the map, "

@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
 @technique(
     title="Occlusion",
-    family="Where it looks",
+    family="Covering",
     paper="arXiv:1311.2901",
     order=30,
     limits="It sees only what one square of this size can hide: a feature that appears twice seems unimportant, since the "

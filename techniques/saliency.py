@@ -22,7 +22,7 @@ class Answer(NamedTuple):
 
 @technique(
     title="Saliency",
-    family="Where it looks",
+    family="Pixels",
     paper="arXiv:1312.6034",
     order=20,
     limits="A gradient speaks of tiny changes only. It does not say which regions matter as a whole, it is noisy, "

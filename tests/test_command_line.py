@@ -44,7 +44,7 @@ def test_every_technique_is_listed_under_its_family(capsys):
     assert main([]) == 0
     said = capsys.readouterr().out
     assert all(f"  {name} " in said for name in techniques.catalogue())
-    assert said.index("Where it looks") < said.index("  saliency ") < said.index("Fooling it") < said.index("  pgd ")
+    assert said.index("Pixels") < said.index("  saliency ") < said.index("Fooling it") < said.index("  pgd ")
 
 
 def test_listing_imports_nothing_that_is_slow():

@@ -30,7 +30,7 @@ from typing import Annotated, Literal, NamedTuple
 from techniques.base import Help, LoadedModel, Picture, Range, Run, Sample, TargetClass, technique
 
 
-@technique(title="Negative", family="Where it looks", paper="arXiv:0000.00000", limits="Anything about the network.")
+@technique(title="Negative", family="Covering", paper="arXiv:0000.00000", limits="Anything about the network.")
 def negative(
     sample: Sample, model: LoadedModel, run: Run, *,
     strength: Annotated[float, Range(0, 1, 0.1, "of the way"), Help("How far to go.")] = 1.0,
@@ -165,7 +165,7 @@ MISTAKES = {
     "an unknown kind of result": ("-> Picture", "-> list", "“result” is of kind <class 'list'>. Expected one of Heatmap, Picture"),
     "no kind of result": (" -> Picture", "", "“result” is of kind None. Expected one of Heatmap, Picture"),
     "one unknown kind among several": ("-> Picture", '-> NamedTuple("Answer", [("map", Picture), ("loss", float)])', "“loss” is of kind <class 'float'>"),
-    "an unknown family": ("Where it looks", "What it dreams", "unknown family “What it dreams”. Expected one of Where it looks, "),
+    "an unknown family": ("Covering", "What it dreams", "unknown family “What it dreams”. Expected one of Regions, "),
     "no limits": ("Anything about the network.", "", "it needs a module docstring that says what the picture means, and limits"),
 }  # fmt: skip
 

@@ -15,7 +15,9 @@ from techniques.base.run import Run
 from techniques.base.sample import Sample, Samples
 
 FAMILIES = {
-    "Where it looks": "Which pixels carry the decision.",
+    "Regions": "Where it looks: the regions that speak for a class, at the resolution of one layer.",
+    "Pixels": "Where it looks: how each pixel moves the answer, followed back through the network.",
+    "Covering": "Where it looks: what changes when a part of the picture is hidden.",
     "What is inside": "What the layers answer to this picture, or to one group of pictures more than to another.",
     "Fooling it": "Changes too small to see that change the answer.",
 }
