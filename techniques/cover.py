@@ -86,16 +86,14 @@ def cover(
     with torch.no_grad():
         logits = model.logits(pictures)
     names = ("before", *(cover.name for cover in covers)) if len(covers) > 1 else ("before", "after")
-    answer = Answer(
-        _pictures(sample, pictures, covers, names, fill),
-        Predictions.of(model, logits, names),
-        None,
-        None,
-        Note("\n".join(_story(model, target, covers, logits) + ([f"Grad-CAM is left out: {missing}."] if missing else []))),
-    )
+    story = _story(model, target, covers, logits)
+    answer = Answer(_pictures(sample, pictures, covers, names, fill), Predictions.of(model, logits, names), None, None, _note(story, missing))
     if chosen:
         run.show(lambda: answer)
         maps = [marks, *(map_of_class(model, chosen, picture[None], target) for picture in run.steps(pictures[1:], "Grad-CAM"))]
+    if chosen and not any(values.any() for values in maps):
+        answer = answer._replace(note=_note(story, f"nothing in {chosen.name} speaks for “{model.label(target)}”"))
+    elif chosen:
         doubt = "" if chosen.local else "; this layer keeps its places in another order, so the maps are not to be read by place"
         caption = f"What speaks for “{model.label(target)}” in {chosen.name}, on one scale{doubt}"
         answer = answer._replace(grad_cam=_maps(maps, pictures, names, "logit", caption))
@@ -103,6 +101,11 @@ def cover(
     gradients = smooth_gradients(model, pictures, target, run, samples=samples, deviation=deviation_for(sample.pixels, NOISE), seed=seed)
     caption = f"How strongly each pixel moves the logit of “{model.label(target)}”, mean of {samples} noisy copies, on one scale"
     return answer._replace(smoothgrad=_maps(gradients.amax(1), pictures, names, "logit per unit of intensity", caption))
+
+
+def _note(story: list[str], missing: str | None) -> Note:
+    """What the covered areas do to the answer, and why there is no Grad-CAM where there is none."""
+    return Note("\n".join([*story, f"Grad-CAM is left out: {missing}."] if missing else story))
 
 
 def _painted(mask: tuple | None, pixels: torch.Tensor, needed: bool) -> list[Cover]:

@@ -14,6 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from techniques import catalogue
+from ui.page import slug
+
 REQUIRED = os.environ.get("LOUPE_REQUIRE_BROWSER") == "1"
 OPTIONS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -95,9 +98,8 @@ def expect(locator):
     return expect(locator)
 
 
-def go_to(page, technique: str, family: str | None = None) -> None:
-    if family:
-        page.click(f"#family-{family}-button")
+def go_to(page, technique: str) -> None:
+    page.click(f"#{slug('family', catalogue()[technique].family)}-button")
     page.click(f"#tab-{technique}-button")
     expect(page.locator(f"#{technique}-run")).to_be_visible()
 

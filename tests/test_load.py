@@ -202,7 +202,7 @@ def test_ten_visitors_who_click_the_same_sample_and_run_the_same_get_forty_whole
     visitors = at_once([lambda: Visitor(server, "bundled/digits")] * SAME_USERS)
 
     def visit(visitor: Visitor) -> list[tuple[bytes, dict[str, bytes]]]:
-        return [(visitor.choose_sample("digit_3"), visitor.run("saliency", "max")) for _ in range(SAME_TIMES)]
+        return [(visitor.choose_sample("digit_3"), visitor.run("saliency", "max", False)) for _ in range(SAME_TIMES)]
 
     answers = [answer for visit in at_once([lambda visitor=visitor: visit(visitor) for visitor in visitors]) for answer in visit]
     first_shown, first_files = answers[0]
@@ -226,7 +226,7 @@ def test_visitors_who_choose_different_models_at_once_each_get_the_answers_of_th
             for own in (key, other):  # while one visitor turns to a model, another turns away from it
                 visitor.choose_model(own)
                 visitor.choose_sample(chosen[own])
-                files = visitor.run("saliency", "max")
+                files = visitor.run("saliency", "max", False)
                 about = json.loads(files["manifest.json"])
                 assert (about["model"]["key"], about["pictures"][0]["top"][0]["label"]) == (own, answers[own])
                 mistakes += [f"{own}: {array}" for array in differing(alone[own], numbers(files))]

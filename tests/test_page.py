@@ -44,7 +44,7 @@ def test_a_picture_is_uploaded_explained_attacked_and_its_adversarial_picture_ex
     expect(page.locator("#grad_cam-status")).to_contain_text("blocks.png")
     expect_top_five(page, saved(page, "grad_cam")[0]["pictures"][0]["top"])
 
-    go_to(page, "pgd", "fooling-it")
+    go_to(page, "pgd")
     run(page, "pgd")
     attack, arrays = saved(page, "pgd")
     assert attack["pictures"][0]["origin"] == "blocks.png"
@@ -60,7 +60,7 @@ def test_a_picture_is_uploaded_explained_attacked_and_its_adversarial_picture_ex
 
 def test_a_long_run_is_stopped_and_nothing_else_is_lost(page):
     answer = page.inner_html("#grad_cam-predictions")
-    go_to(page, "pgd", "fooling-it")
+    go_to(page, "pgd")
     for _ in range(2):  # a second time: the first may leave something behind
         set_number(page, "#pgd-steps", 200)
         set_number(page, "#pgd-restarts", 20)
@@ -81,11 +81,11 @@ def test_a_long_run_is_stopped_and_nothing_else_is_lost(page):
 
 def test_the_page_stays_quick_during_a_run_after_a_picture_was_sent(page):
     """Sending changes the tabs; when Gradio then shows progress on them, each message copies the state of the whole page."""
-    go_to(page, "fgsm", "fooling-it")
+    go_to(page, "fgsm")
     run(page, "fgsm")
     page.locator("#fgsm-adversarial select.lp-send").select_option("saliency")
     expect(page.locator("#saliency-run")).to_be_visible()
-    go_to(page, "pgd", "fooling-it")
+    go_to(page, "pgd")
     set_number(page, "#pgd-steps", 200)
     page.click("#pgd-run")
     expect(page.locator("#pgd-status")).to_contain_text("of 200")
@@ -192,7 +192,7 @@ def test_a_heat_map_answers_to_its_own_controls(page):
 
 
 def test_average_activations_are_walked_through_by_layer_and_filter(page):
-    go_to(page, "average_activation", "what-is-inside")
+    go_to(page, "average_activation")
     expect(page.locator("#tray .lp-thumb")).to_have_count(2)
     run(page, "average_activation")
     panel = page.locator("#average_activation-browser")
@@ -216,8 +216,8 @@ def brightness(page) -> float:
 
 def test_the_page_fits_a_telephone_in_the_dark(open_page):
     page = open_page("?__theme=dark", viewport={"width": 390, "height": 844})
-    for family, technique in (("where-it-looks", "cover"), ("what-is-inside", "average_activation"), ("fooling-it", "pgd")):
-        go_to(page, technique, family)
+    for technique in ("cover", "average_activation", "pgd"):
+        go_to(page, technique)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
     run(page, "pgd")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -125,7 +125,7 @@ def test_a_finger_paints_and_does_not_scroll_the_page(open_page):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_what_was_painted_stays_for_another_run_and_goes_with_its_picture(page, paint):
+def test_what_was_painted_stays_for_another_run_and_is_there_again_with_its_picture(page, paint):
     tool(paint, "Rectangle")
     stroke(page, paint.locator("canvas"), (0.2, 0.5), (1.0, 1.0))
     expect_covered(page, "With 40 % of the picture covered")
@@ -137,6 +137,11 @@ def test_what_was_painted_stays_for_another_run_and_goes_with_its_picture(page, 
     run(page, "cover")
     expect_covered(page, "With 25 % of the picture covered, “church”")  # the middle, as nothing is painted
     assert painted(paint) == 0
+    page.locator("#samples button[data-sample=golf_ball]").click()
+    expect(page.locator("#top-five .lp-bar-name").first).to_have_text("golf ball")
+    run(page, "cover")
+    expect_covered(page, "With 40 % of the picture covered, “golf ball”")
+    assert painted(paint) == pytest.approx(0.4, abs=0.01)
 
 
 def test_a_digit_is_covered_on_the_small_model(page, paint):

@@ -182,7 +182,7 @@ def test_a_technique_that_does_not_fit_says_so_for_a_pair_too(tiny_models):
 def test_the_digit_that_becomes_another_is_explained_before_and_after_and_back_leads_back(open_page):
     page = open_page("?technique=grad_cam&model=bundled/digits&picture=digit_0")
     expect(page.locator("#top-five .lp-bar-name").first).to_have_text("0")
-    go_to(page, "fgsm", "fooling-it")
+    go_to(page, "fgsm")
     set_number(page, "#fgsm-epsilon", 51)
     run(page, "fgsm")
     attack, attacked = saved(page, "fgsm")
@@ -220,7 +220,7 @@ def test_the_digit_that_becomes_another_is_explained_before_and_after_and_back_l
 
 
 def test_back_shows_the_answer_that_was_there_when_the_technique_was_run_again_meanwhile(page):
-    go_to(page, "fgsm", "fooling-it")
+    go_to(page, "fgsm")
     run(page, "fgsm")
     story = page.inner_text("#fgsm-note p.lp-note")
     page.locator("#fgsm-adversarial select.lp-send").select_option("fgsm")
@@ -234,7 +234,7 @@ def test_back_shows_the_answer_that_was_there_when_the_technique_was_run_again_m
 
 
 def test_a_pair_becomes_the_set_and_a_picture_of_the_set_is_sent_on(page):
-    go_to(page, "fgsm", "fooling-it")
+    go_to(page, "fgsm")
     run(page, "fgsm")
     page.locator("#fgsm-adversarial select.lp-send-pair").select_option("average_activation")
     expect(page.locator("#tray .lp-thumb")).to_have_count(2)

@@ -42,7 +42,7 @@ def thumbnails(page):
 
 
 def start(page) -> None:
-    go_to(page, TECHNIQUE, "what-is-inside")
+    go_to(page, TECHNIQUE)
     expect(thumbnails(page)).to_have_count(2)
 
 

@@ -66,7 +66,7 @@ def test_the_address_follows_what_is_done_and_stays_plain_until_then(page):
     expect_address(page, technique="grad_cam", model="bundled/imagenette", picture="golf_ball", target="church")
     page.click("#samples [data-sample=parachute]")
     expect_address(page, technique="grad_cam", model="bundled/imagenette", picture="parachute", target="church")
-    go_to(page, "fgsm", "fooling-it")
+    go_to(page, "fgsm")
     set_number(page, "#fgsm-epsilon", 7)
     run(page, "fgsm")
     expect_address(page, technique="fgsm", model="bundled/imagenette", picture="parachute", target="church", fgsm_of_epsilon="7")

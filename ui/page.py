@@ -43,9 +43,9 @@ def build(settings: Settings) -> gr.Blocks:
                 members = [technique for technique in techniques if technique.family == family]
                 if not members:
                     continue
-                with gr.Tab(family, id=family, elem_id=_slug("family", family)):
+                with gr.Tab(family, id=family, elem_id=slug("family", family)):
                     gr.HTML(f"<p class='lp-family'>{escape(meaning)}</p>")
-                    with gr.Tabs(elem_id=_slug("techniques", family), overflow_behavior="wrap") as groups[family]:
+                    with gr.Tabs(elem_id=slug("techniques", family), overflow_behavior="wrap") as groups[family]:
                         tabs.extend(build_tab(technique, header, sessions, settings) for technique in members)
         build_api(settings)
         wire(demo, Page(header, tuple(tabs), families, groups, sessions, settings, trail, walk))
@@ -53,7 +53,8 @@ def build(settings: Settings) -> gr.Blocks:
     return demo
 
 
-def _slug(prefix: str, family: str) -> str:
+def slug(prefix: str, family: str) -> str:
+    """The id of a family's place on the page."""
     return f"{prefix}-{family.lower().replace(' ', '-')}"
 
 

@@ -75,7 +75,7 @@ class Session:
     `pair` is a picture with the one it was made from, (before, after), of which the second was sent on; `comparing` says
     whether techniques are run on both. `at` is the technique that something was sent to last, `behind` and `ahead` are the
     places to go back and forward to, the nearest last. `view` is what the page is about to show, `visited` the technique that
-    was run last; `quiet` says that the address is to stay empty until the visitor does something. `walk` is the experiment in
+    was run last; `painted` are the areas painted over each of the last pictures, the current one last; `quiet` says that the address is to stay empty until the visitor does something. `walk` is the experiment in
     progress: its name, the step (from 0), and whether it has been told what is to be seen there; `walked` are the pictures of that step.
     """
 
@@ -88,8 +88,7 @@ class Session:
     tokens: set[str] = field(default_factory=set)
     picture: ReadPicture | Sample | None = None
     pictures: list[ReadPicture | Sample] = field(default_factory=list)
-    masks: dict[str, list[np.ndarray]] = field(default_factory=dict)
-    masked: str = ""
+    painted: dict[str, dict[str, list[np.ndarray]]] = field(default_factory=lambda: {"": {}})
     answers: dict[str, Answered] = field(default_factory=dict)
     stops: dict[str, threading.Event] = field(default_factory=dict)
     wall: Wall = field(default_factory=Wall)
@@ -136,11 +135,17 @@ class Session:
         if work in self.stops:
             self.stops[work].set()
 
+    @property
+    def masks(self) -> dict[str, list[np.ndarray]]:
+        """The areas painted over the picture under the brushes, by technique."""
+        return next(reversed(self.painted.values()))
+
     def paint_on(self, sample: Sample) -> None:
-        """The picture under the brushes from now on; what was painted over another one goes, as it does on the page."""
-        if sample.sha256 != self.masked:
-            self.masked = sample.sha256
-            self.masks.clear()
+        """The picture under the brushes from now on. What was painted over it before is there again, as on the page, where
+        it is one of the last few."""
+        self.painted[sample.sha256] = self.painted.pop(sample.sha256, {})
+        for oldest in list(self.painted)[:-STEPS]:
+            del self.painted[oldest]
 
     def sample(self, model: LoadedModel) -> Sample:
         """The current picture for this model."""

@@ -249,6 +249,7 @@
   // event whose detail is a PNG of the painting alone, or for areas one PNG for each; and with "marked" of the button.
   class Paint extends Element {
     static observedAttributes = [...Element.observedAttributes, "of", "marks"];
+    static PICTURES = 20; // so many have their areas kept, as on the server
 
     build() {
       this.width = +this.getAttribute("width") || 280;
@@ -256,7 +257,7 @@
       this.ink = this.getAttribute("mode") === "ink";
       this.most = +this.getAttribute("areas") || 1;
       const of = this.getAttribute("of");
-      if (!this.areas || of !== this.of) [this.areas, this.current, this.of, this.tool] = [[[]], 0, of, this.tool || "brush"];
+      if (!this.areas || of !== this.of) this.take(of);
       this.innerHTML = `
         <div class="lp-areas" role="tablist" aria-label="Areas" ${this.most > 1 ? "" : "hidden"}></div>
         <div class="lp-canvas ${this.ink ? "lp-ink" : ""}">
@@ -287,6 +288,16 @@
       this.canvas.onpointerup = this.canvas.onpointercancel = () => this.end();
       this.show();
       return this.canvas;
+    }
+
+    // Another picture: what was painted over it before is there again.
+    take(of) {
+      this.kept ||= new Map();
+      const areas = this.kept.get(of) || [[]];
+      this.kept.delete(of);
+      this.kept.set(of, areas);
+      if (this.kept.size > Paint.PICTURES) this.kept.delete(this.kept.keys().next().value);
+      [this.areas, this.current, this.of, this.tool] = [areas, 0, of, this.tool || "brush"];
     }
 
     begin(event) {
