@@ -140,24 +140,22 @@ class Visitor:
         config = json.loads(self._ask("GET", "/config"))
         names = {component["id"]: component["props"].get("elem_id") for component in config["components"]}
         handlers = [event for event in config["dependencies"] if event["backend_fn"]]
-        self.events = {(names.get(source), event): found for found in handlers for source, event in found["targets"]}
-        self.following = {found["trigger_after"]: found for found in handlers if found["trigger_after"] is not None}
+        self.events = {(names.get(source), event): (found, source) for found in handlers for source, event in found["targets"]}
         self.answer(self.events[None, "load"])
         self.choose_model(model)
 
     def choose_model(self, key: str) -> None:
-        typed = self.events["model", "submit"]
-        self.answer(typed, key)
-        self.answer(self.following[typed["id"]])
+        self.answer(self.events["model", "submit"], key)
+        self.answer(self.events["changed", "news"])
 
     def choose_sample(self, name: str) -> bytes:
         """Click on a sample: the picture that the page then shows."""
-        shown, _ = self.answer(self.events["samples", "pick"], data={"name": name})
+        shown, *_ = self.answer(self.events["samples", "pick"], data={"name": name})
         return self.fetch(shown)
 
     def run(self, technique: str, *settings: object) -> dict[str, bytes]:
         """Press Run, then Download: the files of the answer by name."""
-        status, *_ = self.answer(self.events[f"{technique}-run", "click"], "", "", 0, *settings)
+        status, *_ = self.answer(self.events[f"{technique}-run", "click"], "", "", 0, False, *settings)
         assert "lp-done" in status, status
         (archive,) = self.answer(self.events[f"{technique}-download", "click"])
         with zipfile.ZipFile(io.BytesIO(self.fetch(archive))) as files:
@@ -166,10 +164,11 @@ class Visitor:
     def fetch(self, file: dict) -> bytes:
         return self._ask("GET", f"/gradio_api/file={file['path']}")
 
-    def answer(self, event: dict, *values: object, data: object = None) -> list:
-        """The outputs of one event that may bring `data` of its own; `values` follow the session, which the server keeps."""
+    def answer(self, found: tuple[dict, int], *values: object, data: object = None) -> list:
+        """The outputs of one event from one component, which may bring `data` of its own; `values` follow the session, which the server keeps."""
+        event, source = found
         inputs = [None, *values][: len(event["inputs"])]
-        join = {"data": inputs, "fn_index": event["id"], "session_hash": self.page, "event_data": data}
+        join = {"data": inputs, "fn_index": event["id"], "session_hash": self.page, "event_data": data, "trigger_id": source}
         number = json.loads(self._ask("POST", "/gradio_api/queue/join", json.dumps(join).encode()))["event_id"]
         for message in self._messages():
             if message.get("event_id") == number and message["msg"] == "process_completed":
@@ -202,7 +201,7 @@ def test_ten_visitors_who_click_the_same_sample_and_run_the_same_get_forty_whole
     visitors = at_once([lambda: Visitor(server, "bundled/digits")] * SAME_USERS)
 
     def visit(visitor: Visitor) -> list[tuple[bytes, dict[str, bytes]]]:
-        return [(visitor.choose_sample("digit_3"), visitor.run("saliency", "max", False)) for _ in range(SAME_TIMES)]
+        return [(visitor.choose_sample("digit_3"), visitor.run("saliency", "max")) for _ in range(SAME_TIMES)]
 
     answers = [answer for visit in at_once([lambda visitor=visitor: visit(visitor) for visitor in visitors]) for answer in visit]
     first_shown, first_files = answers[0]
@@ -226,7 +225,7 @@ def test_visitors_who_choose_different_models_at_once_each_get_the_answers_of_th
             for own in (key, other):  # while one visitor turns to a model, another turns away from it
                 visitor.choose_model(own)
                 visitor.choose_sample(chosen[own])
-                files = visitor.run("saliency", "max", False)
+                files = visitor.run("saliency", "max")
                 about = json.loads(files["manifest.json"])
                 assert (about["model"]["key"], about["pictures"][0]["top"][0]["label"]) == (own, answers[own])
                 mistakes += [f"{own}: {array}" for array in differing(alone[own], numbers(files))]

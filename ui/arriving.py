@@ -6,7 +6,6 @@ size, never fetched by an address; a picture or a model of the visitor's own is 
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING
@@ -18,7 +17,9 @@ from model_zoo import uploads
 from model_zoo.cache import gigabytes
 from model_zoo.errors import AppError, ModelLoadError
 from model_zoo.loaded import LoadedModel
+from techniques.base.pairs import compares
 from ui.address import OWN, picture_hash, read, write
+from ui.events import told
 from ui.session import Session
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def place_pictures(page: Page, session: Session) -> None:
     if tab and tab.tray and pictures:
         session.pictures = pictures
     elif pictures:
-        pair = tuple(pictures) if len(pictures) == 2 and tab and tab.pair else None
+        pair = tuple(pictures) if len(pictures) == 2 and tab and compares(tab.technique) else None
         session.picture, session.pair, session.comparing = pictures[-1] if pair else pictures[0], pair, bool(pair)
 
 
@@ -172,10 +173,3 @@ def current_address(page: Page, session: Session) -> str:
     tab = page.tab(session.visited)
     session.quiet = session.quiet and session.view is not None  # from here on it is the visitor who chooses
     return told(query=write(session, tab.technique)) if tab and session.view is None else gr.skip()
-
-
-def told(**what: str) -> str:
-    """What the page is told, in an element that is never the same twice."""
-    said = "".join(f" data-{name}='{escape(text)}'" for name, text in what.items())
-    return f"<i hidden data-turn='{secrets.token_hex(4)}'{said}></i>"
-

@@ -15,7 +15,7 @@ from model_zoo.loaded import LoadedModel
 from techniques.base import Sample
 from techniques.base.pictures import ReadPicture, read_picture
 from techniques.base.sample import to_image
-from ui.events import LIGHT
+from ui.events import LIGHT, told
 from ui.files import png_bytes, shown_picture
 from ui.header import Header
 from ui.panels import data_url
@@ -74,8 +74,8 @@ def painting(png: str) -> Image.Image | None:
         return None
 
 
-def wire_choosing(header: Header, sessions: Sessions) -> list:
-    """Connect every way to choose a picture; returns the events after which the predictions are stale."""
+def wire_choosing(header: Header, sessions: Sessions) -> None:
+    """Connect every way to choose a picture."""
 
     def upload(session_id: str, file: Upload | None) -> list:
         session = sessions.find(session_id)
@@ -86,7 +86,7 @@ def wire_choosing(header: Header, sessions: Sessions) -> list:
                 session.picture = file.read()
             except UploadError as error:
                 gr.Warning(escape(str(error)), title="This picture was not taken")
-        return shown(session)
+        return [*shown(session), told()]
 
     def pick(session_id: str, event: gr.EventData) -> list:
         session = sessions.find(session_id)
@@ -96,7 +96,7 @@ def wire_choosing(header: Header, sessions: Sessions) -> list:
             session.picture = read_sample(sample(str(event._data.get("name"))))
         except AppError as error:
             raise gr.Error(escape(str(error)), print_exception=False) from error
-        return shown(session)
+        return [*shown(session), told()]
 
     def sketch(session_id: str, event: gr.EventData) -> list:
         session = sessions.find(session_id)
@@ -104,11 +104,9 @@ def wire_choosing(header: Header, sessions: Sessions) -> list:
         if session is None or drawn is None:
             raise gr.Error(GONE, print_exception=False)
         session.picture = ReadPicture(drawn.getchannel("A"), "drawn by hand")
-        return shown(session)
+        return [*shown(session), told()]
 
-    outputs = [header.picture, header.origin]
-    return [
-        header.picture.input(upload, [header.session, header.picture], outputs, trigger_mode="always_last", **LIGHT),
-        header.samples.pick(pick, header.session, outputs, trigger_mode="multiple", **LIGHT),
-        header.sketch.paint(sketch, header.session, outputs, trigger_mode="multiple", **LIGHT),
-    ]
+    outputs = [header.picture, header.origin, header.changed]
+    header.picture.input(upload, [header.session, header.picture], outputs, trigger_mode="always_last", **LIGHT)
+    header.samples.pick(pick, header.session, outputs, trigger_mode="multiple", **LIGHT)
+    header.sketch.paint(sketch, header.session, outputs, trigger_mode="multiple", **LIGHT)

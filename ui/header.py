@@ -36,12 +36,21 @@ new MutationObserver(() => {
   const told = element.querySelector('[data-turn]');
   if (told) window.loupe.told(told.dataset);
 }).observe(element, {childList: true, subtree: true, attributes: true});  // Gradio patches in place"""
+# What has to follow many events follows one: each of them puts a new element here, and the page tells of that.
+FORWARD_NEWS = """
+new MutationObserver(() => {
+  const told = element.querySelector('[data-turn]');
+  if (!told || told.dataset.turn === element.turn) return;
+  element.turn = told.dataset.turn;
+  window.loupe.told(told.dataset);
+  trigger('news', {...told.dataset});
+}).observe(element, {childList: true, subtree: true, attributes: true});"""
 FORWARD_STROKES = "element.addEventListener('painted', (event) => trigger('paint', {png: event.detail}));"
 
 
 @dataclass(frozen=True)
 class Header:
-    """The header's components."""
+    """The header's components. `changed` hears of every other picture or model, `ran` of every run that is done."""
 
     session: gr.State
     picture: PictureInput
@@ -61,6 +70,8 @@ class Header:
     top_five: gr.HTML
     notice: gr.HTML
     address: gr.HTML
+    changed: gr.HTML
+    ran: gr.HTML
 
 
 def build_header(default_model: str) -> Header:
@@ -68,6 +79,8 @@ def build_header(default_model: str) -> Header:
     gr.HTML(BRAND)
     notice = gr.HTML(elem_id="notice", js_on_load=FORWARD_FETCH)
     address = gr.HTML(elem_id="address", js_on_load=LISTEN)
+    changed = gr.HTML(elem_id="changed", js_on_load=FORWARD_NEWS)
+    ran = gr.HTML(elem_id="ran", js_on_load=FORWARD_NEWS)
     session = gr.State("", time_to_live=3600)
     with gr.Row(elem_id="bench", equal_height=False):
         with gr.Column(scale=4, min_width=280, elem_classes="lp-card"):
@@ -120,7 +133,7 @@ def build_header(default_model: str) -> Header:
     samples = gr.HTML(sample_strip(3), elem_id="samples", js_on_load=FORWARD_CLICKS)
     return Header(
         session, picture, origin, samples, sketch_box, sketch, framing, seen, search, own, model_status, stop_loading, target, layer, seed, top_five,
-        notice, address,
+        notice, address, changed, ran,
     )  # fmt: skip
 
 

@@ -14,11 +14,12 @@ from model_zoo import catalogue
 from model_zoo.loaded import LoadedModel
 from ui.arriving import place_pictures, wanted_model
 from ui.choosing import choose_sample, shown
-from ui.events import LIGHT, LOADING
+from ui.events import LIGHT, LOADING, told
 from ui.header import sample_strip
-from ui.model_search import count, wire_search
+from ui.model_search import answers, count, wire_search
 from ui.own_model import wire_own_model
 from ui.panels import progress
+from ui.sending import send_choices
 from ui.session import Session
 from ui.tray import tray_items
 from ui.worker import Done, Failed, Stopped, in_worker, until
@@ -30,13 +31,13 @@ SECONDS = 1800  # the longest that a download may take; one that sends nothing i
 WORK = "model"  # the name by which loading a model is stopped; no technique has it
 
 
-def wire_model(page: Page, openings: list) -> list:
-    """Connect the list of models and a visitor's own one, and load the model of a view after each of `openings`; returns the
-    events after which the predictions are stale."""
+def wire_model(page: Page, openings: list) -> None:
+    """Connect the list of models and a visitor's own one, and load the model of a view after each of `openings`."""
     header = page.header
     outputs = [
         header.search.text, header.model_status, header.stop_loading, header.target, header.layer, header.samples, header.sketch_box,
         header.picture, header.origin, *(tab.notice for tab in page.tabs), *(tab.run for tab in page.tabs), *(tab.tray.gallery for tab in page.trays),
+        page.trail.choices, header.search.answers, header.changed,
     ]  # fmt: skip
 
     def load(session_id: str, key: str) -> Iterator[list]:
@@ -67,22 +68,15 @@ def wire_model(page: Page, openings: list) -> list:
         yield from by_hand(session_id, str(event._data.get("name")))
 
     options = {"show_progress_on": header.model_status, **LOADING}
-    own = wire_own_model(page, load, outputs)
+    wire_own_model(page, load, outputs)
     header.search.text.blur(lambda session_id: page.session(session_id).model_name, header.session, header.search.text, **LIGHT)
-    header.stop_loading.click(partial(_stop, page), header.session, None, **LIGHT)
-    loaded = [
-        *(opening.success(of_view, header.session, outputs, **options) for opening in openings),
-        header.notice.fetch(fetch, header.session, outputs, **options),
-        header.search.text.submit(typed, [header.session, header.search.text], outputs, trigger_mode="always_last", **options),
-        header.search.answers.pick(picked, header.session, outputs, trigger_mode="multiple", **options),
-        own,
-    ]
-    wire_search(header.search, loaded)
-    return loaded
-
-
-def _stop(page: Page, session_id: str) -> None:
-    page.session(session_id).stop(WORK)
+    header.stop_loading.click(partial(page.stop, WORK), header.session, None, **LIGHT)
+    for opening in openings:
+        opening.success(of_view, header.session, outputs, **options)
+    header.notice.fetch(fetch, header.session, outputs, **options)
+    header.search.text.submit(typed, [header.session, header.search.text], outputs, trigger_mode="always_last", **options)
+    header.search.answers.pick(picked, header.session, outputs, trigger_mode="multiple", **options)
+    wire_search(header.search)
 
 
 def _meant(text: str) -> str:
@@ -97,9 +91,9 @@ def _load(page: Page, session_id: str, key: str) -> Iterator[list]:
     session = page.session(session_id)
 
     def stays(status: str) -> list:
-        return [session.model_name, status, gr.Button(visible=False), *untouched]
+        return [session.model_name, status, gr.Button(visible=False), *untouched, answers(""), told()]
 
-    untouched = [gr.skip()] * (6 + 2 * len(page.tabs) + len(page.trays))
+    untouched = [gr.skip()] * (7 + 2 * len(page.tabs) + len(page.trays))
     loading = in_worker(lambda run: model_zoo.load(str(key).strip(), run), SECONDS)
     for event in until(session.begin(WORK), loading):
         if isinstance(event, Done):
@@ -113,7 +107,7 @@ def _load(page: Page, session_id: str, key: str) -> Iterator[list]:
         elif isinstance(event, Stopped):
             yield stays("<p class='lp-hint'>Stopped; the model stays as it was.</p>")
         else:
-            yield [gr.skip(), progress(event.fraction, event.text or "Loading …"), gr.Button(visible=True), *untouched]
+            yield [gr.skip(), progress(event.fraction, event.text or "Loading …"), gr.Button(visible=True), *untouched, gr.skip(), gr.skip()]
 
 
 def _shown(page: Page, model: LoadedModel, session: Session) -> list:
@@ -136,6 +130,9 @@ def _shown(page: Page, model: LoadedModel, session: Session) -> list:
         *(f"<p class='lp-error'>Not for this model: {escape(reason)}</p>" if reason else "" for reason in reasons),
         *(gr.Button(interactive=not reason) for reason in reasons),
         *([tray_items(session)] * len(page.trays)),
+        send_choices([(tab.technique, reason) for tab, reason in zip(page.tabs, reasons)]),
+        answers(""),
+        told(),
     ]
 
 

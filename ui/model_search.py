@@ -50,10 +50,8 @@ def build_search(current: str) -> ModelSearch:
     return ModelSearch(text, answers)
 
 
-def wire_search(search: ModelSearch, shown: list) -> None:
-    """Answers while one types; the curated list again after each of the events `shown`, by which the page has a model."""
-    for event in shown:
-        event.then(lambda: answers(""), None, search.answers, **LIGHT)
+def wire_search(search: ModelSearch) -> None:
+    """Answers while one types."""
     search.text.input(answers, search.text, search.answers, trigger_mode="always_last", **LIGHT)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,8 +82,8 @@ def build_own_model() -> OwnModel:
     return OwnModel(weights, status, stop, fitting, architecture, mean, std, size, interpolation, class_names, multi_label, use)
 
 
-def wire_own_model(page: Page, load: Callable[[str, str], Iterator[list]], model_outputs: list):
-    """Connect the parts; returns the event after which the page has another model."""
+def wire_own_model(page: Page, load: Callable[[str, str], Iterator[list]], model_outputs: list) -> None:
+    """Connect the parts."""
     own, header = page.header.own, page.header
     filled = [own.status, own.stop, own.fitting, own.architecture, *own.preprocessing]
     unfilled = [gr.skip()] * (len(filled) - 2)
@@ -121,15 +122,12 @@ def wire_own_model(page: Page, load: Callable[[str, str], Iterator[list]], model
             return
         yield from load(session_id, key)
 
-    def stop(session_id: str) -> None:
-        page.session(session_id).stop(WORK)
-
     options = {"show_progress_on": own.status, **LOADING}
     own.weights.upload(receive, [header.session, own.weights], filled, trigger_mode="always_last", **options)
     own.architecture.input(compare, [header.session, own.architecture], filled, trigger_mode="always_last", **options)
-    own.stop.click(stop, header.session, None, **LIGHT)
+    own.stop.click(partial(page.stop, WORK), header.session, None, **LIGHT)
     inputs = [header.session, own.architecture, own.class_names, own.multi_label, *own.preprocessing]
-    return own.use.click(settle, inputs, model_outputs, show_progress_on=header.model_status, **LOADING)
+    own.use.click(settle, inputs, model_outputs, show_progress_on=header.model_status, **LOADING)
 
 
 def _received(file: Upload, limit: int, run: Run) -> uploads.Draft:

@@ -47,8 +47,9 @@ def build(settings: Settings) -> gr.Blocks:
                     gr.HTML(f"<p class='lp-family'>{escape(meaning)}</p>")
                     with gr.Tabs(elem_id=slug("techniques", family), overflow_behavior="wrap") as groups[family]:
                         tabs.extend(build_tab(technique, header, sessions, settings) for technique in members)
+        file = gr.DownloadButton(visible="hidden", elem_id="file")
         build_api(settings)
-        wire(demo, Page(header, tuple(tabs), families, groups, sessions, settings, trail, walk))
+        wire(demo, Page(header, tuple(tabs), families, groups, sessions, settings, trail, walk, file))
     demo.queue(max_size=24, api_open=False)
     return demo
 

@@ -1,4 +1,4 @@
-"""The switch by which a technique for one picture is run on two, before and after, with both pictures beside it."""
+"""The pair: a picture with the one it was made from, and the switch by which techniques for one picture are run on both."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ class PairBox:
         return [self.switch, self.pictures]
 
 
-def build_pair_box(technique: str) -> PairBox:
-    switch = gr.Checkbox(
-        label="On both pictures", info="Before and after, and the difference", visible=False, interactive=True, elem_id=f"{technique}-both"
-    )
-    return PairBox(switch, gr.HTML("", elem_id=f"{technique}-pair"))
+def build_pair_box() -> PairBox:
+    with gr.Row(elem_id="pair-box"):
+        pictures = gr.HTML("", elem_id="pair")
+        label, info = "Compare the two", "Heat maps and pictures of both, before and after, and the difference"
+        switch = gr.Checkbox(label=label, info=info, visible=False, interactive=True, elem_id="both")
+    return PairBox(switch, pictures)
 
 
 def pair_values(session: Session, pair: tuple[Sample, Sample] | None, said: Predictions | None = None) -> list:

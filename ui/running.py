@@ -17,6 +17,7 @@ from techniques.base.export import write_bundle
 from techniques.base.results import panels
 from ui.browsing import PARTS, cell_html, first_outer, is_large, set_axes
 from ui.choosing import GONE
+from ui.events import told
 from ui.files import new_folder, prune
 from ui.panels import panel, progress
 from ui.session import Answered, Session, Sessions
@@ -30,16 +31,18 @@ STOPPED = "<p class='lp-hint'>Stopped. What is shown is as far as it came.</p>"
 def run_handler(
     technique: Technique, own: list[str], sessions: Sessions, settings: Settings, fill: Callable[[Answered | None], list]
 ) -> Callable[..., Iterator[list]]:
-    """The handler behind Run. `own` names the technique's controls; after them comes whether both pictures of the pair are meant.
+    """The handler behind Run, for the header's values (the last is whether both pictures of the pair are meant) and those of
+    the technique's `own` controls.
 
-    Yields status, Run, Stop, download, then what `fill` gives: a value per panel, then the controls of every browser.
+    Yields status, Run, Stop, download, then what `fill` gives: a value per panel, then the controls of every browser; and
+    last what the page is told once it is done.
     """
-    untouched = fill(None)[BUTTONS:]
+    untouched = [*fill(None)[BUTTONS:], gr.skip()]
 
     def failed(text: str) -> list:
         return [f"<p class='lp-error' role='alert'>{escape(text)}</p>", *_buttons(running=False), *untouched]
 
-    def handler(session_id: str, target: str, layer: str, seed: float | None, *values: Any) -> Iterator[list]:
+    def handler(session_id: str, target: str, layer: str, seed: float | None, both: bool, *values: Any) -> Iterator[list]:
         session = sessions.find(session_id)
         if session is None:
             yield failed(GONE)
@@ -52,7 +55,7 @@ def run_handler(
         yield [progress(0.0, "Starting"), *_buttons(running=True), *untouched]
         try:
             model = model_zoo.load(session.model_key)
-            sample = _pictures(technique, session, model, both=len(values) > len(own) and bool(values[len(own)]))
+            sample = _pictures(technique, session, model, bool(both))
         except AppError as error:
             yield failed(str(error))
             return
@@ -68,18 +71,18 @@ def run_handler(
                 answered = Answered(event.value, sample, model.key, model.title, given)
                 if isinstance(event, Done):
                     sessions.keep(session, technique.name, answered)
-                    yield fill(answered)
+                    yield [*fill(answered), told(ran=technique.name)]
                 else:
-                    yield [gr.skip(), *_buttons(running=True), *fill(answered)[BUTTONS:]]
+                    yield [gr.skip(), *_buttons(running=True), *fill(answered)[BUTTONS:], gr.skip()]
 
     return handler
 
 
-def save_handler(technique: Technique, sessions: Sessions) -> Callable[[str], str]:
-    """The handler behind Download: a zip with every picture, every number and the manifest of the last answer."""
+def save_handler(buttons: dict[str, Technique], sessions: Sessions) -> Callable[[str, gr.EventData], str]:
+    """The handler behind the Download `buttons`, by id: a zip with every picture, every number and the manifest of the last answer."""
 
-    def save(session_id: str) -> str:
-        session = sessions.find(session_id)
+    def save(session_id: str, event: gr.EventData) -> str:
+        session, technique = sessions.find(session_id), buttons[event.target.elem_id]
         answered = session.answers.get(technique.name) if session else None
         if answered is None or answered.opened:
             raise gr.Error("This result is no longer kept. Please run it again.", print_exception=False)

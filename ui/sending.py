@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from PIL import Image
 
-import model_zoo
-from model_zoo.loaded import LoadedModel
 from techniques.base import Browser, Gallery, Picture, Sample, Technique
 from techniques.base.pairs import compares
 from techniques.base.pictures import ReadPicture
 from techniques.base.results import Result, panels
 from ui.choosing import shown
-from ui.events import COMPUTE, LIGHT
+from ui.events import LIGHT, told
 from ui.files import png_bytes
-from ui.pairing import pair_values
+from ui.pairing import PairBox, build_pair_box, pair_values
 from ui.panels import data_url
 from ui.session import Place, Session
 from ui.tray import tray_items
@@ -40,27 +38,28 @@ element.addEventListener('click', (event) => {
   if (button) trigger('step', {way: button.dataset.step});
 });
 document.addEventListener('sent', (event) => trigger('send', event.detail));"""
-# where the picture has gone is seen at once: the line with the way back comes into view
-SHOW_TRAIL = "() => requestAnimationFrame(() => document.getElementById('trail').scrollIntoView({block: 'nearest', behavior: 'smooth'}))"
 
 
 @dataclass(frozen=True)
 class Trail:
-    """The line that says what was sent on, with the ways back and forward; and, unseen, what a picture may be sent to."""
+    """The line that says what was sent on, with the ways back and forward; the pair, where there is one; and, unseen, what a
+    picture may be sent to."""
 
     line: gr.HTML
+    pair: PairBox
     choices: gr.HTML
 
 
 def build_trail() -> Trail:
-    return Trail(gr.HTML("", elem_id="trail", js_on_load=FORWARD), gr.HTML("", elem_id="send-choices"))
+    line = gr.HTML("", elem_id="trail", js_on_load=FORWARD)
+    return Trail(line, build_pair_box(), gr.HTML("", elem_id="send-choices"))
 
 
-def send_choices(techniques: list[Technique], model: LoadedModel) -> str:
-    """The techniques by family, as the lists under all pictures offer them; one that does not fit the model says why."""
+def send_choices(reasons: list[tuple[Technique, str | None]]) -> str:
+    """The techniques by family, as the lists under all pictures offer them, with the reasons why some do not fit the model."""
     families: dict[str, list[str]] = {}
-    for technique in techniques:
-        families.setdefault(technique.family, []).append(_choice(technique, technique.why_not(model)))
+    for technique, reason in reasons:
+        families.setdefault(technique.family, []).append(_choice(technique, reason))
     groups = (f"<optgroup label='{escape(family)}'>{''.join(options)}</optgroup>" for family, options in families.items())
     return f"<loupe-choices><select hidden>{''.join(groups)}</select></loupe-choices>"
 
@@ -89,37 +88,22 @@ def picture_at(result: Result | None, path: Any, item: Any) -> tuple[Picture, st
     return (result, name) if isinstance(result, Picture) and not result.signed else None
 
 
-def wire_sending(page: Page, loaded: list, look: Callable, look_outputs: list) -> None:
-    """Connect every picture's lists, the ways back and forward, and the switches of the pairs."""
+def wire_sending(page: Page) -> None:
+    """Connect every picture's lists, the ways back and forward, and the switch of the pair."""
     header, trail = page.header, page.trail
     arriving = [
-        header.picture, header.origin, trail.line, page.families, *page.groups.values(), *(tab.tray.gallery for tab in page.trays),
-        *(part for tab in page.comparing for part in tab.pair.outputs),
+        header.picture, header.origin, header.changed, trail.line, *trail.pair.outputs, page.families, *page.groups.values(),
+        *(tab.tray.gallery for tab in page.trays),
     ]  # fmt: skip
-
-    def then_look(event) -> None:
-        event.success(None, None, None, js=SHOW_TRAIL, **LIGHT)
-        event.success(look, header.session, look_outputs, trigger_mode="always_last", show_progress_on=header.top_five, **COMPUTE)
-
-    then_look(trail.line.send(_send(page), header.session, arriving, show_progress_on=header.origin, trigger_mode="multiple", **LIGHT))
-    returning = [*arriving, *(part for tab in page.tabs for part in tab.outputs)]
-    then_look(trail.line.step(_step(page), header.session, returning, show_progress_on=header.origin, trigger_mode="multiple", **LIGHT))
-    for tab in page.comparing:
-        others = [other.pair.switch for other in page.comparing if other is not tab]
-        options = {"trigger_mode": "always_last", "show_progress_on": header.origin, **LIGHT}
-        tab.pair.switch.input(partial(_compare, page, len(others)), [header.session, tab.pair.switch], others, **options)
-    for event in loaded:
-        event.then(partial(_choices, page), header.session, trail.choices, **LIGHT)
+    options = {"show_progress_on": header.origin, "trigger_mode": "multiple", **LIGHT}
+    trail.line.send(_send(page), header.session, arriving, **options)
+    trail.line.step(_step(page), header.session, [*arriving, *(part for tab in page.tabs for part in tab.outputs)], **options)
+    trail.pair.switch.input(partial(_compare, page), [header.session, trail.pair.switch], None, trigger_mode="always_last", **LIGHT)
 
 
-def _choices(page: Page, session_id: str) -> str:
-    return send_choices([tab.technique for tab in page.tabs], model_zoo.load(page.session(session_id).model_key))
-
-
-def _compare(page: Page, others: int, session_id: str, both: bool) -> list[bool]:
-    """Remember the switch; it means the same in all tabs."""
+def _compare(page: Page, session_id: str, both: bool) -> None:
+    """Remember the switch, for the way back."""
     page.session(session_id).comparing = bool(both)
-    return [bool(both)] * others
 
 
 def _send(page: Page) -> Callable[[str, gr.EventData], dict]:
@@ -179,7 +163,6 @@ def _arrival(page: Page, session: Session) -> dict:
     """What changes on the page when the visitor comes to the technique `session.at`, with the pictures of the session."""
     header, technique = page.header, page.tab(session.at).technique
     picture, origin = shown(session)
-    boxes = [pair_values(session, session.current_pair)] * len(page.comparing)
     return {
         header.picture: picture,
         header.origin: origin,
@@ -187,7 +170,8 @@ def _arrival(page: Page, session: Session) -> dict:
         page.families: gr.Tabs(selected=technique.family),
         page.groups[technique.family]: gr.Tabs(selected=technique.name),
         **{tab.tray.gallery: tray_items(session) for tab in page.trays},
-        **{part: value for tab, values in zip(page.comparing, boxes) for part, value in zip(tab.pair.outputs, values)},
+        **dict(zip(page.trail.pair.outputs, pair_values(session, session.current_pair))),
+        page.header.changed: told(scroll="trail"),
     }
 
 

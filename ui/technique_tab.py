@@ -10,15 +10,12 @@ from html import escape
 import gradio as gr
 
 from techniques.base import Browser, Curve, Technique
-from techniques.base.pairs import compares
 from ui.browsing import FORWARD_PICKS, Axes, build_axes, wire_browsers
 from ui.controls import control
-from ui.events import LIGHT
 from ui.header import Header
 from ui.opening import build_opening, wire_opening
 from ui.painting import build_canvas
-from ui.pairing import PairBox, build_pair_box
-from ui.running import fill_panels, run_handler, save_handler
+from ui.running import fill_panels, run_handler
 from ui.session import Answered, Sessions
 from ui.settings import Settings
 from ui.tray import Tray, build_tray
@@ -26,8 +23,8 @@ from ui.tray import Tray, build_tray
 
 @dataclass(frozen=True)
 class TechniqueTab:
-    """The components of one technique, and what runs it. `handler` takes the header's values, `controls`, and the switch of `pair`;
-    `fill` gives the values of `outputs` for an answer that there was before."""
+    """The components of one technique, and what runs it. `handler` takes the header's values and `controls`, and yields what
+    `outputs` show and then what the page is to be told; `fill` gives the values of `outputs` for an answer that there was before."""
 
     technique: Technique
     place: gr.Tab
@@ -35,7 +32,6 @@ class TechniqueTab:
     controls: list
     paint: gr.HTML | None
     tray: Tray | None
-    pair: PairBox | None
     run: gr.Button
     stop: gr.Button
     status: gr.HTML
@@ -48,11 +44,6 @@ class TechniqueTab:
     def control(self, name: str) -> gr.components.Component | None:
         """The control of one setting, where the technique has one of this name."""
         return next((control for control in self.controls if control.elem_id == f"{self.technique.name}-{name}"), None)
-
-    @property
-    def inputs(self) -> list:
-        """The technique's own part of what a run reads, in the order of the handler's arguments."""
-        return [*self.controls, *([self.pair.switch] if self.pair else [])]
 
     @property
     def outputs(self) -> list:
@@ -72,25 +63,20 @@ def build_tab(technique: Technique, header: Header, sessions: Sessions, settings
         with gr.Row(equal_height=False, elem_classes="lp-technique"):
             with gr.Column(scale=0, min_width=300, elem_classes="lp-card lp-settings"):
                 paint = build_canvas(name) if len(settable) < len(technique.own_params) else None
-                pair = build_pair_box(name) if compares(technique) else None
                 controls = [control(param, name) for param in settable]
                 with gr.Row(elem_classes="lp-run"):
                     run = gr.Button("Run", variant="primary", elem_id=f"{name}-run", min_width=90)
                     stop = gr.Button("Stop", elem_id=f"{name}-stop", min_width=90, interactive=False)
                 status = gr.HTML(elem_id=f"{name}-status", elem_classes="lp-status")
                 download = gr.Button("Download pictures and numbers", visible=False, size="sm", elem_id=f"{name}-download")
-                file = gr.DownloadButton(visible="hidden", elem_id=f"{name}-file")
                 saved_file = build_opening(technique) if technique.saved else None
                 gr.HTML(_small_print(technique))
             with gr.Column(scale=1, min_width=300):
                 panels, axes = _panel_places(technique)
     fill = partial(fill_panels, technique, list(panels), list(axes))
     handler = run_handler(technique, [param.name for param in settable], sessions, settings, fill)
-    saved = download.click(save_handler(technique, sessions), header.session, file, **LIGHT)
-    # gradio's own button hands out the file of the press before: it is pressed here once its file is there
-    saved.success(None, js=f"() => requestAnimationFrame(() => document.getElementById('{name}-file').click())", **LIGHT)
     wire_browsers(technique.name, axes, panels, [panel for panel, kind in technique.results.items() if kind is Curve], header.session, sessions)
-    tab = TechniqueTab(technique, place, notice, controls, paint, tray, pair, run, stop, status, download, panels, axes, handler, fill)
+    tab = TechniqueTab(technique, place, notice, controls, paint, tray, run, stop, status, download, panels, axes, handler, fill)
     if saved_file:
         wire_opening(saved_file, tab, header.session, sessions, settings)
     return tab

@@ -77,7 +77,7 @@ def _figure(picture: Kept, thumbnail: Thumbnail, asked: tuple[str, str]) -> str:
     said = f"<span class='lp-predicted'>{escape(thumbnail.said)}</span>" if thumbnail.asked == asked else ""
     notes = escape(", ".join(picture.notes))
     return (
-        f"<figure class='lp-thumb' data-item='{thumbnail.number}' title='{name}{f' ({notes})' if notes else ''}'>"
+        f"<figure class='lp-thumb' data-item='{thumbnail.number}'{'' if said else ' data-unasked'} title='{name}{f' ({notes})' if notes else ''}'>"
         f"<img src='{thumbnail.url}' alt='{name}'>"
         f"<button type='button' data-remove='{thumbnail.number}' title='Take {name} out' aria-label='Take {name} out of the set'>×</button>"
         f"<figcaption><span class='lp-thumb-name'>{name}</span>{f'<i>{group}</i>' if group else ''}{said}</figcaption>"

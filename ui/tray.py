@@ -33,7 +33,10 @@ element.addEventListener('click', (event) => {
   const item = event.target.closest('[data-remove],[data-turn]');
   if (item && item.dataset.remove) trigger('remove', {number: item.dataset.remove});
   if (item && item.dataset.turn) trigger('turn', {first: item.dataset.turn});
-});"""
+});
+const ask = () => { if (element.querySelector('[data-unasked]')) trigger('ask', {}); };
+new MutationObserver(ask).observe(element, {childList: true, subtree: true, attributes: true});
+ask();"""
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,8 @@ def tray_items(session: Session) -> str:
     return session.wall.html(session.pictures, (session.model_key, session.framing))
 
 
-def wire_tray(tray: Tray, header: Header, sessions: Sessions, settings: Settings) -> Callable[[str], Iterator[str]]:
-    """Connect the set's controls; returns the handler that asks the model about the pictures that are shown."""
-    predict = _predicting(sessions, settings)
+def wire_tray(tray: Tray, header: Header, sessions: Sessions, settings: Settings) -> None:
+    """Connect the set's controls; a wall with pictures that the model has not been asked about asks for that itself."""
     shows = [tray.gallery, tray.status, tray.stop, tray.files]
 
     def reads(read: Callable[..., PictureSet]) -> dict:
@@ -92,21 +94,20 @@ def wire_tray(tray: Tray, header: Header, sessions: Sessions, settings: Settings
     def changes(edit: Callable[..., None]) -> dict:
         return {"fn": _changing(sessions, edit), "outputs": tray.gallery, **LIGHT}
 
-    events = [
-        tray.files.upload(inputs=[header.session, tray.files], **reads(_read_files)),
-        tray.add_samples.click(inputs=[header.session, tray.count, header.seed], **reads(_read_samples)),
-        tray.add_current.click(inputs=[header.session], **changes(_add_current)),
-        tray.clear.click(inputs=[header.session], **changes(lambda session: session.pictures.clear())),
-        tray.gallery.remove(inputs=[header.session], trigger_mode="multiple", **changes(_remove)),
-        tray.gallery.turn(inputs=[header.session], trigger_mode="multiple", **changes(_turn)),
-    ]
+    tray.files.upload(inputs=[header.session, tray.files], **reads(_read_files))
+    tray.add_samples.click(inputs=[header.session, tray.count, header.seed], **reads(_read_samples))
+    tray.add_current.click(inputs=[header.session], **changes(_add_current))
+    tray.clear.click(inputs=[header.session], **changes(lambda session: session.pictures.clear()))
+    tray.gallery.remove(inputs=[header.session], trigger_mode="multiple", **changes(_remove))
+    tray.gallery.turn(inputs=[header.session], trigger_mode="multiple", **changes(_turn))
     if tray.add_place:
-        given = {"inputs": [header.session, tray.place, tray.count, header.seed], **reads(_read_place)}
-        events += [tray.add_place.click(**given), tray.place.submit(**given)]
-    for event in events:
-        event.then(predict, header.session, tray.gallery, trigger_mode="always_last", **COMPUTE)
+        gr.on(
+            [tray.add_place.click, tray.place.submit], inputs=[header.session, tray.place, tray.count, header.seed], **reads(_read_place)
+        )
+    tray.gallery.ask(
+        _predicting(sessions, settings), header.session, tray.gallery, trigger_mode="always_last", show_progress_on=tray.status, **COMPUTE
+    )
     tray.stop.click(lambda session_id: _found(sessions, session_id).stop(WORK), header.session, None, **LIGHT)
-    return predict
 
 
 def _found(sessions: Sessions, session_id: str) -> Session:

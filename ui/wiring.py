@@ -15,20 +15,19 @@ from model_zoo.errors import AppError
 from techniques.base import Predictions
 from ui.arriving import arrive, arrived, begin, current_address, open_view, opened, tell
 from ui.choosing import GONE, choose_sample, seen, shown, wire_choosing
-from ui.events import COMPUTE, LIGHT
+from ui.events import COMPUTE, LIGHT, told
 from ui.header import Header
 from ui.model_loading import wire_model
 from ui.painting import canvas, wire_painting
 from ui.pairing import pair_values
 from ui.panels import top_five
+from ui.running import save_handler
 from ui.sending import Trail, trail_line, wire_sending
 from ui.session import Session, Sessions
 from ui.settings import Settings
 from ui.technique_tab import TechniqueTab
-from ui.tray import wire_tray
+from ui.tray import tray_items, wire_tray
 from ui.walking import told_after, wire_walks
-
-WAITING = "<p class='lp-hint lp-busy'>Waiting for its turn …</p>"
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,7 @@ class Page:
     settings: Settings
     trail: Trail
     walk: gr.HTML
-
-    @property
-    def comparing(self) -> list[TechniqueTab]:
-        """The tabs whose technique can be run on a pair."""
-        return [tab for tab in self.tabs if tab.pair]
+    file: gr.DownloadButton
 
     def tab(self, technique: str | None) -> TechniqueTab | None:
         """The tab of the technique of this name."""
@@ -68,13 +63,14 @@ class Page:
             raise gr.Error(GONE, print_exception=False)
         return session
 
+    def stop(self, work: str, session_id: str) -> None:
+        """End what the visitor has running under this name; a handler once `work` is given."""
+        self.session(session_id).stop(work)
+
 
 def wire(demo: gr.Blocks, page: Page) -> None:
     """Connect all parts. A new page starts with a sample, the model, its predictions and the first technique's answer."""
     header = page.header
-    look = _look(page)
-    look_outputs = [header.top_five, header.seen, *(tab.paint for tab in page.painted)]
-    look_outputs += [*(part for tab in page.comparing for part in tab.pair.outputs), header.address, page.trail.line]
 
     def start(request: gr.Request) -> list:
         session = page.sessions.create(request.session_hash)
@@ -82,42 +78,36 @@ def wire(demo: gr.Blocks, page: Page) -> None:
         begin(page, session, request.query_params.multi_items())
         return [session.id, *shown(session), *open_view(page, session.view)]
 
-    starting = demo.load(start, None, [header.session, header.picture, header.origin, *opened(page)], show_progress_on=header.address, **LIGHT)
-    loaded = wire_model(page, [starting, wire_walks(page)])
-    looks = [event.then(look, header.session, look_outputs, show_progress_on=header.top_five, **COMPUTE) for event in loaded]
-    for event in wire_choosing(header, page.sessions):
-        looks.append(event.success(look, header.session, look_outputs, trigger_mode="always_last", show_progress_on=header.top_five, **COMPUTE))
-    for event in looks:
-        event.then(partial(arrive, page), header.session, arrived(page), show_progress_on=header.address, **LIGHT)
-    framed = header.framing.input(_frame(page), [header.session, header.framing], None, **LIGHT).success(
-        look, header.session, look_outputs, trigger_mode="always_last", show_progress_on=header.top_five, **COMPUTE
-    )
-    header.top_five.choose(_chosen_class, None, header.target, trigger_mode="multiple", **LIGHT)
-    for tab in page.tabs:
-        _wire_run(page, tab)
-        tab.stop.click(partial(_stop, page, tab.technique.name), header.session, None, **LIGHT)
-        if tab.tray:
-            predict = wire_tray(tab.tray, header, page.sessions, page.settings)
-            for after in (*(event.then for event in looks[: len(loaded)]), framed.then, tab.place.select):
-                after(predict, header.session, tab.tray.gallery, show_progress_on=tab.tray.status, **COMPUTE)
-
-    wire_sending(page, loaded, look, look_outputs)
-
     def leave(request: gr.Request) -> None:
         page.sessions.leave(request.session_hash)
 
+    starting = demo.load(start, None, [header.session, header.picture, header.origin, *opened(page)], show_progress_on=header.address, **LIGHT)
+    wire_model(page, [starting, wire_walks(page)])
+    wire_choosing(header, page.sessions)
+    header.framing.input(_frame(page), [header.session, header.framing], [header.changed, *(tab.tray.gallery for tab in page.trays)], **LIGHT)
+    look_outputs = [header.top_five, header.seen, *(tab.paint for tab in page.painted), *page.trail.pair.outputs, header.address, page.trail.line]
+    looked = header.changed.news(
+        _look(page), header.session, look_outputs, trigger_mode="always_last", show_progress_on=header.top_five, **COMPUTE
+    )
+    looked.then(partial(arrive, page), header.session, arrived(page), show_progress_on=header.address, **LIGHT)
+    header.top_five.choose(_chosen_class, None, header.target, trigger_mode="multiple", **LIGHT)
+    for tab in page.tabs:
+        _wire_run(page, tab)
+        if tab.tray:
+            wire_tray(tab.tray, header, page.sessions, page.settings)
+    header.ran.news(_tell(page), header.session, [header.address, page.walk], show_progress_on=header.address, trigger_mode="multiple", **LIGHT)
+    _wire_shared_buttons(page)
+    wire_sending(page)
     demo.unload(leave)
 
 
-def _stop(page: Page, work: str, session_id: str) -> None:
-    page.session(session_id).stop(work)
-
-
-def _frame(page: Page) -> Callable[[str, str], None]:
+def _frame(page: Page) -> Callable[[str, str], list]:
     """The handler that remembers how pictures are to be made as large as the model wants them."""
 
-    def frame(session_id: str, framing: str) -> None:
-        page.session(session_id).framing = str(framing)
+    def frame(session_id: str, framing: str) -> list:
+        session = page.session(session_id)
+        session.framing = str(framing)
+        return [told(), *([tray_items(session)] * len(page.trays))]
 
     return frame
 
@@ -131,7 +121,7 @@ def _look(page: Page) -> Callable:
 
     def look(session_id: str) -> list:
         session = page.session(session_id)
-        untouched = [gr.skip()] * (3 + len(page.painted) + 2 * len(page.comparing))
+        untouched = [gr.skip()] * (5 + len(page.painted))
         if session.picture is None:
             return ["<p class='lp-hint'>Choose a picture.</p>", *untouched]
         try:
@@ -144,28 +134,45 @@ def _look(page: Page) -> Callable:
             return [f"<p class='lp-error'>{escape(str(error))}</p>", *untouched]
         session.paint_on(sample)
         canvases = [canvas(sample, model, marks=tab.control("region") is not None) for tab in page.painted]
-        boxes = pair_values(session, session.current_pair, Predictions.of(model, logits[1:])) * len(page.comparing)
-        told = [current_address(page, session), trail_line(page, session)]
-        return [top_five(Predictions.of(model, logits)), seen(sample, model), *canvases, *boxes, *told]
+        pair = pair_values(session, session.current_pair, Predictions.of(model, logits[1:]))
+        return [
+            top_five(Predictions.of(model, logits)), seen(sample, model), *canvases, *pair, current_address(page, session), trail_line(page, session),
+        ]  # fmt: skip
 
     return look
 
 
-def _tell(page: Page, tab: TechniqueTab, session_id: str) -> list:
-    """After a run: the address, and what is to be seen in it where it is a step of a walk."""
-    session = page.session(session_id)
-    return [tell(session, tab.technique), told_after(session, tab.technique.name)]
+def _tell(page: Page) -> Callable[[str, gr.EventData], list]:
+    """The handler after every run: the address, and what is to be seen in it where it is a step of a walk."""
+
+    def tell_of_run(session_id: str, event: gr.EventData) -> list:
+        session, tab = page.session(session_id), page.tab(event._data.get("ran"))
+        return [tell(session, tab.technique), told_after(session, tab.technique.name)] if tab else [gr.skip()] * 2
+
+    return tell_of_run
 
 
 def _wire_run(page: Page, tab: TechniqueTab) -> None:
-    """Run, and what else starts the technique, a stroke where one paints; the address says what was run last."""
+    """Run, and what else starts the technique: a stroke where one paints."""
     header = page.header
-    inputs = [header.session, header.target, header.layer, header.seed, *tab.inputs]
-    options = {"show_progress_on": tab.status, **COMPUTE}
-    tab.run.click(None, None, tab.status, js=f"() => `{WAITING}`", **LIGHT)  # in the browser, at once; others may come first
-    runs = [tab.run.click(tab.handler, inputs, tab.outputs, **options)]
+    inputs = [header.session, header.target, header.layer, header.seed, page.trail.pair.switch, *tab.controls]
+    outputs, options = [*tab.outputs, header.ran], {"show_progress_on": tab.status, **COMPUTE}
+    tab.run.click(tab.handler, inputs, outputs, **options)
     if tab.paint:
         for painted in wire_painting(tab.paint, tab.technique.name, tab.control("region"), header, page.sessions):
-            runs.append(painted.success(tab.handler, inputs, tab.outputs, trigger_mode="always_last", **options))
-    for ran in runs:
-        ran.success(partial(_tell, page, tab), header.session, [header.address, page.walk], show_progress_on=header.address, **LIGHT)
+            painted.success(tab.handler, inputs, outputs, trigger_mode="always_last", **options)
+
+
+def _wire_shared_buttons(page: Page) -> None:
+    """Stop and Download of all techniques: one event each."""
+    session = page.header.session
+    stops = {tab.stop.elem_id: tab.technique for tab in page.tabs}
+    downloads = {tab.download.elem_id: tab.technique for tab in page.tabs}
+
+    def stop(session_id: str, event: gr.EventData) -> None:
+        page.stop(stops[event.target.elem_id].name, session_id)
+
+    gr.on([tab.stop.click for tab in page.tabs], stop, session, None, trigger_mode="multiple", **LIGHT)
+    saved = gr.on([tab.download.click for tab in page.tabs], save_handler(downloads, page.sessions), session, page.file, **LIGHT)
+    # gradio's own button hands out the file of the press before: it is pressed here once its file is there
+    saved.success(None, js="() => requestAnimationFrame(() => document.getElementById('file').click())", **LIGHT)

@@ -510,6 +510,18 @@
     }
   });
 
+  // A press on Run shows at once that it was heard: what others run may come first.
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("button[id$='-run']");
+    const status = button && document.getElementById(button.id.replace(/run$/, "status"));
+    if (!status) return;
+    status.classList.add("lp-waiting");
+    new MutationObserver((_, observer) => {
+      status.classList.remove("lp-waiting");
+      observer.disconnect();
+    }).observe(status, { childList: true, subtree: true, characterData: true });
+  });
+
   // The server tells the page an address to show (what other sites and Gradio keep there stays) or a technique to run, once
   // its tab is there and its button can be pressed.
   const show = (query) => {
