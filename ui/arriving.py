@@ -78,7 +78,7 @@ def place_pictures(page: Page, session: Session) -> None:
     view = session.view
     pictures = list(view.brought) or view.samples if view else []
     tab = page.tab(view.technique) if view else None
-    if tab and tab.tray and pictures:
+    if tab and tab.technique.many and pictures:
         session.pictures = pictures
     elif pictures:
         pair = tuple(pictures) if len(pictures) == 2 and tab and compares(tab.technique) else None

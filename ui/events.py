@@ -6,9 +6,9 @@ An event that may come again before it is answered says how in its `trigger_mode
 "multiple" where it brings data of its own, which Gradio would send a second time instead of the latest.
 
 An event with many outputs names one small component as `show_progress_on`: at every message of any event, Gradio's
-page copies the state of each component that some event shows progress on, and of all that lies inside of it. And it does so the more slowly the more events there are; so what follows many events
-(another picture, a finished run) follows one component that all of these write into, with `told`, and the buttons that
-all techniques have in common share one event.
+page copies the state of each component that some event shows progress on, and of all that lies inside of it. It does so
+the more slowly the more events there are. So what follows many events (another picture, a finished run) follows one
+component that all of these write into, with `told`; and the buttons that all techniques have in common share one event.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ def wire_model(page: Page, openings: list) -> None:
     header = page.header
     outputs = [
         header.search.text, header.model_status, header.stop_loading, header.target, header.layer, header.samples, header.sketch_box,
-        header.picture, header.origin, *(tab.notice for tab in page.tabs), *(tab.run for tab in page.tabs), *(tab.tray.gallery for tab in page.trays),
-        page.trail.choices, header.search.answers, header.changed,
+        header.picture, header.origin, *(tab.notice for tab in page.tabs), *(tab.run for tab in page.tabs),
+        page.tray.gallery, page.trail.choices, header.search.answers, header.changed,
     ]  # fmt: skip
 
     def load(session_id: str, key: str) -> Iterator[list]:
@@ -93,7 +93,7 @@ def _load(page: Page, session_id: str, key: str) -> Iterator[list]:
     def stays(status: str) -> list:
         return [session.model_name, status, gr.Button(visible=False), *untouched, answers(""), told()]
 
-    untouched = [gr.skip()] * (7 + 2 * len(page.tabs) + len(page.trays))
+    untouched = [gr.skip()] * (8 + 2 * len(page.tabs))
     loading = in_worker(lambda run: model_zoo.load(str(key).strip(), run), SECONDS)
     for event in until(session.begin(WORK), loading):
         if isinstance(event, Done):
@@ -129,7 +129,7 @@ def _shown(page: Page, model: LoadedModel, session: Session) -> list:
         *shown(session),
         *(f"<p class='lp-error'>Not for this model: {escape(reason)}</p>" if reason else "" for reason in reasons),
         *(gr.Button(interactive=not reason) for reason in reasons),
-        *([tray_items(session)] * len(page.trays)),
+        tray_items(session),
         send_choices([(tab.technique, reason) for tab, reason in zip(page.tabs, reasons)]),
         answers(""),
         told(),

@@ -21,6 +21,7 @@ from ui.session import Sessions
 from ui.settings import Settings
 from ui.technique_tab import TechniqueTab, build_tab
 from ui.theme import theme
+from ui.tray import build_tray
 from ui.walking import build_walks
 from ui.wiring import Page, wire
 
@@ -47,9 +48,10 @@ def build(settings: Settings) -> gr.Blocks:
                     gr.HTML(f"<p class='lp-family'>{escape(meaning)}</p>")
                     with gr.Tabs(elem_id=slug("techniques", family), overflow_behavior="wrap") as groups[family]:
                         tabs.extend(build_tab(technique, header, sessions, settings) for technique in members)
+        tray = build_tray(settings)
         file = gr.DownloadButton(visible="hidden", elem_id="file")
         build_api(settings)
-        wire(demo, Page(header, tuple(tabs), families, groups, sessions, settings, trail, walk, file))
+        wire(demo, Page(header, tuple(tabs), families, groups, sessions, settings, trail, tray, walk, file))
     demo.queue(max_size=24, api_open=False)
     return demo
 

@@ -93,7 +93,7 @@ def wire_sending(page: Page) -> None:
     header, trail = page.header, page.trail
     arriving = [
         header.picture, header.origin, header.changed, trail.line, *trail.pair.outputs, page.families, *page.groups.values(),
-        *(tab.tray.gallery for tab in page.trays),
+        page.tray.gallery,
     ]  # fmt: skip
     options = {"show_progress_on": header.origin, "trigger_mode": "multiple", **LIGHT}
     trail.line.send(_send(page), header.session, arriving, **options)
@@ -109,14 +109,14 @@ def _compare(page: Page, session_id: str, both: bool) -> None:
 def _send(page: Page) -> Callable[[str, gr.EventData], dict]:
     """The handler for every picture of the page: make it the current picture, or with its original a pair, and go to a technique."""
     places = {html.elem_id: (tab, panel) for tab in page.tabs for panel, html in tab.panels.items()}
-    sets = {tab.tray.gallery.elem_id: tab for tab in page.trays}
 
     def send(session_id: str, event: gr.EventData) -> dict:
         session, told = page.session(session_id), event._data
         destination, place = page.tab(told.get("technique")), str(told.get("place"))
-        left = sets.get(place) or places.get(place, (None,))[0]
-        found = _of_set(session, told) if place in sets else _of_answer(session, *places[place], told) if place in places else None
-        if found is None or destination is None:
+        left, _ = places.get(place, (page.tab(told.get("within")), None))
+        of_set = _of_set(session, told) if place == page.tray.gallery.elem_id else None
+        found = _of_answer(session, *places[place], told) if place in places else of_set
+        if found is None or left is None or destination is None:
             raise gr.Error(NO_LONGER, print_exception=False)
         session.leave(left.technique.name)
         session.send(*found, destination.technique, together=told.get("what") == "pair")
@@ -169,7 +169,7 @@ def _arrival(page: Page, session: Session) -> dict:
         page.trail.line: trail_line(page, session),
         page.families: gr.Tabs(selected=technique.family),
         page.groups[technique.family]: gr.Tabs(selected=technique.name),
-        **{tab.tray.gallery: tray_items(session) for tab in page.trays},
+        page.tray.gallery: tray_items(session),
         **dict(zip(page.trail.pair.outputs, pair_values(session, session.current_pair))),
         page.header.changed: told(scroll="trail"),
     }

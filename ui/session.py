@@ -74,9 +74,10 @@ class Session:
 
     `pair` is a picture with the one it was made from, (before, after), of which the second was sent on; `comparing` says
     whether techniques are run on both. `at` is the technique that something was sent to last, `behind` and `ahead` are the
-    places to go back and forward to, the nearest last. `view` is what the page is about to show, `visited` the technique that
-    was run last; `painted` are the areas painted over each of the last pictures, the current one last; `quiet` says that the address is to stay empty until the visitor does something. `walk` is the experiment in
-    progress: its name, the step (from 0), and whether it has been told what is to be seen there; `walked` are the pictures of that step.
+    places to go back and forward to, the nearest last. `painted` are the areas painted over each of the last pictures, the
+    current one last. `view` is what the page is about to show, `visited` the technique that was run last; `quiet` says that
+    the address is to stay empty until the visitor does something. `walk` is the experiment in progress: its name, the step
+    (from 0), and whether it has been told what is to be seen there; `walked` are the pictures of that step.
     """
 
     id: str

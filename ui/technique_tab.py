@@ -18,7 +18,7 @@ from ui.painting import build_canvas
 from ui.running import fill_panels, run_handler
 from ui.session import Answered, Sessions
 from ui.settings import Settings
-from ui.tray import Tray, build_tray
+from ui.tray import TRAY_PLACE
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,6 @@ class TechniqueTab:
     notice: gr.HTML
     controls: list
     paint: gr.HTML | None
-    tray: Tray | None
     run: gr.Button
     stop: gr.Button
     status: gr.HTML
@@ -59,7 +58,8 @@ def build_tab(technique: Technique, header: Header, sessions: Sessions, settings
     with gr.Tab(technique.title, id=name, elem_id=f"tab-{name}") as place:
         gr.HTML(f"<div class='lp-intro'><h2>{escape(technique.title)}</h2><p>{escape(technique.meaning)}</p></div>")
         notice = gr.HTML(elem_id=f"{name}-notice")
-        tray = build_tray(settings) if technique.many else None
+        if technique.many:
+            gr.HTML(TRAY_PLACE)
         with gr.Row(equal_height=False, elem_classes="lp-technique"):
             with gr.Column(scale=0, min_width=300, elem_classes="lp-card lp-settings"):
                 paint = build_canvas(name) if len(settable) < len(technique.own_params) else None
@@ -76,7 +76,7 @@ def build_tab(technique: Technique, header: Header, sessions: Sessions, settings
     fill = partial(fill_panels, technique, list(panels), list(axes))
     handler = run_handler(technique, [param.name for param in settable], sessions, settings, fill)
     wire_browsers(technique.name, axes, panels, [panel for panel, kind in technique.results.items() if kind is Curve], header.session, sessions)
-    tab = TechniqueTab(technique, place, notice, controls, paint, tray, run, stop, status, download, panels, axes, handler, fill)
+    tab = TechniqueTab(technique, place, notice, controls, paint, run, stop, status, download, panels, axes, handler, fill)
     if saved_file:
         wire_opening(saved_file, tab, header.session, sessions, settings)
     return tab

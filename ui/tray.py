@@ -55,9 +55,13 @@ class Tray:
     add_place: gr.Button | None
 
 
+TRAY_PLACE = "<loupe-tray-place></loupe-tray-place>"
+
+
 def build_tray(settings: Settings) -> Tray:
+    """The set of the whole page; it stands wherever a TRAY_PLACE is in sight, in each technique that takes a set."""
     place = add_place = None
-    with gr.Column(elem_classes="lp-card lp-tray"):
+    with gr.Column(elem_id="tray-home"), gr.Column(elem_classes="lp-card lp-tray", elem_id="tray-box"):
         gr.HTML("<h3>The pictures to compare</h3>")
         gallery = gr.HTML(elem_id="tray", js_on_load=FORWARD)
         status = gr.HTML(elem_id="tray-status")

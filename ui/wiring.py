@@ -26,7 +26,7 @@ from ui.sending import Trail, trail_line, wire_sending
 from ui.session import Session, Sessions
 from ui.settings import Settings
 from ui.technique_tab import TechniqueTab
-from ui.tray import tray_items, wire_tray
+from ui.tray import Tray, tray_items, wire_tray
 from ui.walking import told_after, wire_walks
 
 
@@ -41,6 +41,7 @@ class Page:
     sessions: Sessions
     settings: Settings
     trail: Trail
+    tray: Tray
     walk: gr.HTML
     file: gr.DownloadButton
 
@@ -51,10 +52,6 @@ class Page:
     @property
     def painted(self) -> list[TechniqueTab]:
         return [tab for tab in self.tabs if tab.paint]
-
-    @property
-    def trays(self) -> list[TechniqueTab]:
-        return [tab for tab in self.tabs if tab.tray]
 
     def session(self, session_id: str) -> Session:
         """The visitor's session; a sentence when it has ended."""
@@ -84,7 +81,7 @@ def wire(demo: gr.Blocks, page: Page) -> None:
     starting = demo.load(start, None, [header.session, header.picture, header.origin, *opened(page)], show_progress_on=header.address, **LIGHT)
     wire_model(page, [starting, wire_walks(page)])
     wire_choosing(header, page.sessions)
-    header.framing.input(_frame(page), [header.session, header.framing], [header.changed, *(tab.tray.gallery for tab in page.trays)], **LIGHT)
+    header.framing.input(_frame(page), [header.session, header.framing], [header.changed, page.tray.gallery], **LIGHT)
     look_outputs = [header.top_five, header.seen, *(tab.paint for tab in page.painted), *page.trail.pair.outputs, header.address, page.trail.line]
     looked = header.changed.news(
         _look(page), header.session, look_outputs, trigger_mode="always_last", show_progress_on=header.top_five, **COMPUTE
@@ -93,11 +90,10 @@ def wire(demo: gr.Blocks, page: Page) -> None:
     header.top_five.choose(_chosen_class, None, header.target, trigger_mode="multiple", **LIGHT)
     for tab in page.tabs:
         _wire_run(page, tab)
-        if tab.tray:
-            wire_tray(tab.tray, header, page.sessions, page.settings)
     header.ran.news(_tell(page), header.session, [header.address, page.walk], show_progress_on=header.address, trigger_mode="multiple", **LIGHT)
     _wire_shared_buttons(page)
     wire_sending(page)
+    wire_tray(page.tray, header, page.sessions, page.settings)
     demo.unload(leave)
 
 
@@ -107,7 +103,7 @@ def _frame(page: Page) -> Callable[[str, str], list]:
     def frame(session_id: str, framing: str) -> list:
         session = page.session(session_id)
         session.framing = str(framing)
-        return [told(), *([tray_items(session)] * len(page.trays))]
+        return [told(), tray_items(session)]
 
     return frame
 

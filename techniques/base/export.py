@@ -28,9 +28,12 @@ from techniques.base.results import Animation, Browser, Gallery, Heatmap, Note, 
 from techniques.base.sample import Sample, Samples, to_image
 
 if TYPE_CHECKING:
+    import torch
+
     from model_zoo.loaded import LoadedModel
     from techniques.base.registry import Technique
 
+BATCH = 16  # pictures that the model is asked about at once
 PACKAGES = ("torch", "timm", "captum", "numpy", "pillow")
 
 
@@ -83,7 +86,7 @@ def manifest(
 ) -> dict[str, Any]:
     """What has to be known to repeat a run and to read its files; ready for JSON. `files` names those of each panel."""
     checked = check_parameters(technique, model, settings)
-    samples = sample if isinstance(sample, Samples) else [sample]
+    samples = sample if isinstance(sample, Samples) else Samples((sample,))
     return {
         "technique": technique.name,
         "title": technique.title,
@@ -91,7 +94,7 @@ def manifest(
         "settings": {param.name: _setting(param.kind, checked[param.name], model) for param in technique.params},
         "seed": checked.get("seed"),
         "model": {"key": model.key, "title": model.title, "sha256": model.sha256, "default_layer": model.default_layer},
-        "pictures": [{"file": input_name(item, number), **_picture(item, model)} for number, item in enumerate(samples, 1)],
+        "pictures": [{"file": input_name(item, number), **about} for number, (item, about) in enumerate(_pictures(samples, model), 1)],
         "panels": [{**_panel(name, result), "files": list((files or {}).get(name, ()))} for name, result in panels(answer).items()],
         "versions": _versions(),
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -147,10 +150,16 @@ def _panel(name: str, result: Result) -> dict[str, Any]:
     return about
 
 
-def _picture(sample: Sample, model: LoadedModel) -> dict[str, Any]:
-    """Where a picture came from, its hash, and the five most probable classes."""
-    with model.lock:
-        probabilities = model.probabilities(sample.pixels.to(model.device))[0].cpu()
+def _pictures(samples: Samples, model: LoadedModel) -> Iterator[tuple[Sample, dict[str, Any]]]:
+    """Each picture with what is to be known of it."""
+    for part in samples.batches(BATCH):
+        with model.lock:
+            probabilities = model.probabilities(part.pixels.to(model.device)).cpu()
+        yield from ((sample, _picture(sample, model, shares)) for sample, shares in zip(part, probabilities))
+
+
+def _picture(sample: Sample, model: LoadedModel, probabilities: torch.Tensor) -> dict[str, Any]:
+    """Where a picture came from, its hash, and the five most probable classes, of their probabilities `[K]`."""
     best = probabilities[: model.named].argsort(descending=True, stable=True)[:5].tolist()
     return {
         "origin": sample.origin,

@@ -1,4 +1,4 @@
-// Four elements of Loupe's page. Colour tables arrive in window.loupeColours (from techniques/base/drawing).
+// The elements of Loupe's page. Colour tables arrive in window.loupeColours (from techniques/base/drawing).
 
 (() => {
   const view = { opacity: 0.6, unsigned: "turbo", signed: "blue-red" }; // shared by all heat maps on the page
@@ -479,7 +479,8 @@
         const path = this.closest("[data-path]")?.dataset.path;
         const item = this.closest("[data-item]")?.dataset.item;
         const place = this.closest(".block[id]")?.id;
-        const detail = { what, place, technique: select.value, path: path ? JSON.parse(path) : null, item: item === undefined ? null : +item };
+        const within = this.closest("[id^='tab-']")?.id.slice(4);
+        const detail = { what, place, within, technique: select.value, path: path ? JSON.parse(path) : null, item: item === undefined ? null : +item };
         select.value = "";
         this.dispatchEvent(new CustomEvent("sent", { bubbles: true, detail }));
       };
@@ -487,6 +488,19 @@
     }
   }
 
+  // There is one set of pictures; it is brought to the technique that is looked at, when it takes a set.
+  class TrayPlace extends HTMLElement {
+    connectedCallback() {
+      this.observer = new ResizeObserver(() => { if (this.offsetParent) this.append(document.getElementById("tray-box")); });
+      this.observer.observe(this);
+    }
+
+    disconnectedCallback() {
+      this.observer.disconnect();
+    }
+  }
+
+  customElements.define("loupe-tray-place", TrayPlace);
   customElements.define("loupe-map", HeatMap);
   customElements.define("loupe-switch", Switch);
   customElements.define("loupe-table", FilteredTable);
