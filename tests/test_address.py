@@ -50,8 +50,8 @@ def test_what_is_written_is_read_again_for_every_technique(name):
         if param.range:
             settings[param.name] = param.range.low if param.default != param.range.low else param.range.high
         elif param.choices:
-            choice = next(choice for choice in param.choices if choice not in (param.default, *param.default))
-            settings[param.name] = (choice, param.choices[0]) if param.kind == "choices" else choice
+            several = param.kind == "choices"
+            settings[param.name] = param.choices[1::-1] if several else next(choice for choice in param.choices if choice != param.default)
         elif param.kind == "flag":
             settings[param.name] = not param.default
     shared = {param.name: value for param, value in ((technique.param("target"), "golf ball"), (technique.param("seed"), 7)) if param}

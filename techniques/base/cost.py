@@ -64,8 +64,10 @@ def _storages() -> Iterator[Callable[[], int]]:
     from torch.utils._python_dispatch import TorchDispatchMode
 
     class Watch(TorchDispatchMode):
-        alive: dict[int, tuple[Any, int]] = {}
-        most = 0
+        def __init__(self):
+            super().__init__()
+            self.alive: dict[int, tuple[Any, int]] = {}
+            self.most = 0
 
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
             kwargs = kwargs or {}

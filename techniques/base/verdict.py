@@ -17,6 +17,7 @@ PARTLY = 0.3  # ... and from which part of it stays
 MOVED = 0.9  # likeness below which a map depends on the zero point of the pixels
 SHAKEN = 0.5  # relative change by noise that nobody sees from which a map is not steady, and by another seed, too
 BETTER, WORSE = 0.1, 0.0  # gain over the same map elsewhere from which a map marks what decides; up to which it does not
+KEPT = 0.5  # share of the probability that a picture with every pixel filled keeps, from which the curves say nothing
 LITTLE = 0.9  # share of the change that is not explained from which little is explained
 
 
@@ -52,6 +53,9 @@ def _scrambling(title: str, known: Readings) -> str:
 def _curves(known: Readings) -> str:
     if known.curves is None:
         return ""
+    start, end = known.curves.deletion[[0, -1]]
+    if end >= KEPT * start:
+        return f"With every pixel filled the class has still {percent(end)}: deletion and insertion say nothing here, choose another fill."
     if gain(known.curves) >= BETTER:
         return "What it marks decides more than what the same map marks at another place."
     if gain(known.curves) <= WORSE:
