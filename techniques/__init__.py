@@ -13,19 +13,17 @@ from techniques.base import TECHNIQUES, LoadedModel, Run, Sample, Samples, Techn
 from techniques.base.pairs import check_count, execute_on
 from techniques.base.picture_sets import read_places
 from techniques.base.pictures import PictureSource, ReadPicture, read_picture
+from techniques.base.registry import in_order
 
 __all__ = ["__version__", "catalogue", "find", "run"]
 
 
 def catalogue() -> dict[str, Technique]:
     """Every technique by name, by family and order; imports each module of this folder once."""
-    from techniques.base import FAMILIES
-
     for module in pkgutil.iter_modules(__path__):
         if module.name not in ("base", "__main__"):
             importlib.import_module(f"{__name__}.{module.name}")
-    families = list(FAMILIES)
-    return dict(sorted(TECHNIQUES.items(), key=lambda item: (families.index(item[1].family), item[1].order, item[1].title)))
+    return {technique.name: technique for technique in in_order(TECHNIQUES.values())}
 
 
 def find(name: str) -> Technique:

@@ -32,6 +32,7 @@ from techniques.base.sample import Sample, Samples
 
 PROGRAM = "python -m techniques"
 METAVARS = {"number": "NUMBER", "integer": "NUMBER", "seed": "NUMBER", "target": "CLASS", "layer": "LAYER", "mask": "PICTURE"}
+METAVARS |= {"choice": "NAME", "choices": "NAME,NAME"}  # choices that a technique lists itself stand there themselves
 
 
 class Parser(argparse.ArgumentParser):
@@ -171,8 +172,8 @@ def _add_option(group: argparse._ArgumentGroup, param: Param) -> None:
         options["action"] = argparse.BooleanOptionalAction
     else:
         options["action"] = "append" if param.kind == "mask" else "store"  # --mask may be given several times
-        options["metavar"] = "{" + ",".join(param.choices) + "}" if param.choices else METAVARS[param.kind]
-        options["type"] = _number if param.range else str
+        options["metavar"] = "{" + ",".join(param.choices) + "}" if param.texts else METAVARS[param.kind]
+        options["type"] = _number if param.range else _names if param.kind == "choices" else str
     group.add_argument("--" + param.name.replace("_", "-"), **options)
 
 
@@ -181,7 +182,10 @@ def _help(param: Param) -> str:
     allowed = f" {str(param.range)[:1].upper()}{str(param.range)[1:]}." if param.range and param.kind != "seed" else ""
     if param.kind == "mask":
         return f"A painted area, as a picture in which it is white, given up to {MASKS} times; left out: the middle of the picture."
+    if param.names:
+        allowed = f" {'Some' if param.kind == 'choices' else 'One'} of {', '.join(param.choices)}."
     default = {True: "yes", False: "no"}.get(param.default, param.default) if param.kind == "flag" else param.default
+    default = ",".join(default) if param.kind == "choices" else default
     return (param.help + allowed + ("" if default is None else f" [{default}]")).replace("%", "%%")
 
 
@@ -193,6 +197,11 @@ def _number(text: str) -> int | float | str:
         except ValueError:
             continue
     return text
+
+
+def _names(text: str) -> list[str]:
+    """Names between commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _mask(path: str) -> Any:

@@ -50,7 +50,8 @@ def test_what_is_written_is_read_again_for_every_technique(name):
         if param.range:
             settings[param.name] = param.range.low if param.default != param.range.low else param.range.high
         elif param.choices:
-            settings[param.name] = next(choice for choice in param.choices if choice != param.default)
+            several = param.kind == "choices"
+            settings[param.name] = param.choices[1::-1] if several else next(choice for choice in param.choices if choice != param.default)
         elif param.kind == "flag":
             settings[param.name] = not param.default
     shared = {param.name: value for param, value in ((technique.param("target"), "golf ball"), (technique.param("seed"), 7)) if param}
@@ -136,7 +137,7 @@ def test_a_set_too_large_for_an_address_is_said_to_be_missing():
     ("nothing.epsilon=1", "nothing.epsilon"),
     ("a.b.c=1", "a.b.c"),
     ("colour=red", "colour"),
-    ("target=" + "x" * 301, "longer than 300"),
+    ("target=" + "x" * 1001, "longer than 1000"),
     ("cover.mask=painted", "Paint them again"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_left_out_and_named_in_one_sentence(query, named):

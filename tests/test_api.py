@@ -82,7 +82,9 @@ def test_its_parameters_have_the_names_types_and_defaults_of_the_technique(endpo
     assert model == ("model", "str", True, "bundled/imagenette")
     assert framing == ("framing", "Literal['model', 'crop', 'squash', 'pad']", True, "model")
     types = {**TYPES, **{param.name: f"Literal{list(param.choices)}" for param in technique.params if param.kind == "choice"}}
-    assert settings == [(param.name, types.get(param.name) or types[param.kind], True, param.default) for param in technique.params]
+    types |= {param.name: f"list[Literal{list(param.choices)}]" for param in technique.params if param.kind == "choices"}
+    defaults = {param.name: list(param.default) if param.kind == "choices" else param.default for param in technique.params}
+    assert settings == [(param.name, types.get(param.name) or types[param.kind], True, defaults[param.name]) for param in technique.params]
 
 
 @pytest.mark.parametrize("technique", CATALOGUE.values(), ids=lambda t: t.name)

@@ -70,6 +70,8 @@ def unlike_the_defaults(technique) -> dict:
             values[param.name] = not param.default
         elif param.kind == "choice":
             values[param.name] = next(choice for choice in param.choices if choice != param.default)
+        elif param.kind == "choices":
+            values[param.name] = param.choices[:1]
         elif param.kind == "seed":
             values[param.name] = param.default + 5
     return values

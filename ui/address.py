@@ -25,7 +25,7 @@ from ui.session import Session
 
 OWN = "own"  # stands for a visitor's model
 MANY = "many"  # stands for more pictures than fit into an address
-MOST_PARTS, LONGEST_PART, MOST_PICTURES = 100, 300, 16
+MOST_PARTS, LONGEST_PART, MOST_PICTURES = 100, 1000, 16
 FOREIGN = ("__", "utm_", "fbclid", "gclid", "ref", "logs")  # what Gradio and other sites hang on to an address
 _HASH = re.compile(r"[0-9a-f]{16}")
 
@@ -90,6 +90,7 @@ def write(session: Session, technique: Technique) -> str:
         parts["framing"] = session.framing
     for param in technique.params:
         value = given.get(param.name, param.default)
+        value = tuple(value) if isinstance(value, list) and param.kind == "choices" else value
         if value is None or value == "" or (param.kind != "mask" and value == param.default):
             continue
         name = param.kind if param.kind in ("target", "layer", "seed") else f"{technique.name}.{param.name}"
@@ -98,6 +99,8 @@ def write(session: Session, technique: Technique) -> str:
 
 
 def _written(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value).removesuffix(".0")
 
 
@@ -181,6 +184,8 @@ def _typed(param: Param, text: str) -> Any:
     """The text as what the setting takes; a text that is no such thing goes on as it is, to be refused."""
     if param.kind == "flag":
         return {"true": True, "false": False}.get(text.lower(), text)
+    if param.kind == "choices":
+        return [name.strip() for name in text.split(",") if name.strip()]
     if param.kind in ("number", "integer"):
         try:
             return float(text)

@@ -89,6 +89,9 @@ def _parameter(param: Param) -> gr.components.Component:
     text = f"{param.help} Expected {param.expected}."
     if param.kind == "choice":
         return Setting({**_described("string", text), "enum": list(param.choices)}, param.default)
+    if param.kind == "choices":
+        names = {"type": "string", "enum": list(param.choices)}
+        return Setting({**_described("array", text), "items": names}, list(param.default))
     if param.kind == "target":
         return Setting({"anyOf": [{"type": "string"}, {"type": "integer"}], "description": text, "additional_description": text}, param.default)
     kinds = {"number": "number", "integer": "integer", "seed": "integer", "flag": "boolean", "layer": "string"}

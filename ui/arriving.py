@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -53,8 +53,13 @@ def open_view(page: Page, view: View) -> list:
     values += [gr.skip() if view.seed is None else view.seed, view.framing or gr.skip()]
     for tab in page.tabs:
         names = [param.name for param in tab.technique.own_params if param.kind != "mask"]
-        values += [view.settings.get((tab.technique.name, name), gr.skip()) for name in names]
+        values += [_value(view.settings.get((tab.technique.name, name), gr.skip())) for name in names]
     return values
+
+
+def _value(setting: Any) -> Any:
+    """A setting as its control takes it; several names come as a tuple."""
+    return list(setting) if isinstance(setting, tuple) else setting
 
 
 def wanted_model(session: Session, default: str) -> str:

@@ -5,7 +5,7 @@ from model_zoo.errors import AppError, Cancelled, IncompatibleModel, ModelLoadEr
 from model_zoo.layers import Layer
 from model_zoo.loaded import LoadedModel
 from techniques.base.execute import execute
-from techniques.base.parameters import Epsilon, Help, LayerName, Mask, Param, Range, Seed, Steps, TargetClass
+from techniques.base.parameters import Epsilon, Help, LayerName, Mask, OneOf, Param, Range, Seed, Several, Steps, TargetClass
 from techniques.base.registry import FAMILIES, TECHNIQUES, Technique, technique
 from techniques.base.results import (
     Animation,
@@ -30,6 +30,6 @@ __all__ = [
     "FAMILIES", "TECHNIQUES",
     "Animation", "Browser", "Curve", "Gallery", "Heatmap", "Histogram", "Note", "Picture", "Predictions", "Scatter", "Stack", "Table",
     "AppError", "Cancelled", "IncompatibleModel", "ModelLoadError", "OutOfTime", "ParameterError", "UploadError",
-    "Epsilon", "Help", "LayerName", "Mask", "Param", "Range", "Seed", "Steps", "TargetClass",
+    "Epsilon", "Help", "LayerName", "Mask", "OneOf", "Param", "Range", "Seed", "Several", "Steps", "TargetClass",
     "Layer", "LoadedModel", "Run", "Sample", "Samples", "Technique", "execute", "technique", "torch",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from inspect import Parameter
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from model_zoo.loaded import LoadedModel
 
 MASKS = 6  # so many painted areas are told apart in one run
+TOLD = 12  # so many names of a long list are told in a sentence
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,20 @@ class Help:
 
 
 @dataclass(frozen=True)
+class OneOf:
+    """Marks a text that is one of a list known only once every technique is there: `names()` gives title by name, in order."""
+
+    names: Callable[[], Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Several:
+    """Marks texts, one or more, out of a list known only once every technique is there: `names()` gives title by name, in order."""
+
+    names: Callable[[], Mapping[str, str]]
+
+
+@dataclass(frozen=True)
 class Shared:
     """Marks a setting that belongs to the page's header, not to one technique: target, layer or seed."""
 
@@ -57,14 +73,28 @@ Steps = Annotated[int, Range(1, 200, 1, "steps"), Help("How many steps the metho
 
 @dataclass(frozen=True)
 class Param:
-    """One setting of a technique: its name, kind, default, help, and what it may be."""
+    """One setting of a technique: its name, kind, default, help, and what it may be.
+
+    A "choice" is one of `choices`, of "choices" any of them, at least one. They are `texts`, or what `names` knows when it is asked.
+    """
 
     name: str
-    kind: Literal["number", "integer", "choice", "flag", "target", "layer", "seed", "mask"]
+    kind: Literal["number", "integer", "choice", "choices", "flag", "target", "layer", "seed", "mask"]
     default: Any
     help: str
     range: Range | None = None
-    choices: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    names: Callable[[], Mapping[str, str]] | None = None
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The texts that may be chosen; empty for other kinds."""
+        return tuple(self.titles)
+
+    @property
+    def titles(self) -> Mapping[str, str]:
+        """What each of the choices is called on the page."""
+        return self.names() if self.names else {text: text for text in self.texts}
 
     @property
     def title(self) -> str:
@@ -76,12 +106,19 @@ class Param:
         if self.kind in ("number", "integer", "seed"):
             return f"{'a number' if self.kind == 'number' else 'a whole number'} from {self.range}"
         return {
-            "choice": "one of " + ", ".join(self.choices),
+            "choice": f"one of {self._told}",
+            "choices": f"some of {self._told}",
             "flag": "true or false",
             "target": "a class name or number of the model",
             "layer": "a layer name of the model",
             "mask": f"a two-dimensional mask, or up to {MASKS} of them",
         }[self.kind]
+
+    @property
+    def _told(self) -> str:
+        """The choices in a sentence, the first of them where they are many."""
+        more = len(self.choices) - TOLD
+        return ", ".join(self.choices[:TOLD]) + (f" and {more} more" if more > 0 else "")
 
     def check(self, value: Any, model: LoadedModel | None) -> Any:
         """The value as the technique wants it; ParameterError says what was received and what is expected.
@@ -102,13 +139,20 @@ class Param:
             if not isinstance(value, str) or value not in self.choices:
                 raise self._error(value)
             return value
+        if self.kind == "choices":
+            if not isinstance(value, (list, tuple)) or not value or any(not isinstance(text, str) or text not in self.choices for text in value):
+                raise self._error(", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value)
+            return tuple(dict.fromkeys(value))
         return self._number(value)
 
     def invalid(self) -> Any:
         """A value that `check` must refuse, for tests."""
         if self.range:
             return self.range.high + max(1, self.range.step)
-        return {"choice": "no such choice", "flag": "maybe", "target": "no such class", "layer": "no.such.layer", "mask": np.zeros(3)}[self.kind]
+        return {
+            "choice": "no such choice", "choices": ("no such choice",), "flag": "maybe", "target": "no such class", "layer": "no.such.layer",
+            "mask": np.zeros(3),
+        }[self.kind]  # fmt: skip
 
     @staticmethod
     def _left_out(value: Any) -> bool:
@@ -164,24 +208,34 @@ def read_parameter(parameter: Parameter, annotation: Any, where: str) -> Param:
     if not help_text:
         raise TypeError(f"{where}: it has no Help sentence.")
     param = Param(parameter.name, "flag", parameter.default, help_text, limits)
+    named = next((mark for mark in marks if isinstance(mark, (OneOf, Several))), None)
     if shared:
         param = replace(param, kind=shared.kind)
+    elif named:
+        if base != {OneOf: str, Several: tuple[str, ...]}[type(named)]:
+            raise TypeError(f"{where}: OneOf marks a str, Several a tuple[str, ...]; it is {base}.")
+        param = replace(param, kind="choice" if base is str else "choices", names=named.names)
     elif get_origin(base) is Literal:
-        param = replace(param, kind="choice", choices=get_args(base))
+        param = replace(param, kind="choice", texts=get_args(base))
     elif base in (int, float):
         param = replace(param, kind="integer" if base is int else "number")
         if limits is None:
             raise TypeError(f"{where}: a number needs a Range.")
     elif base is not bool:
-        raise TypeError(f"{where}: its type {base} is none of int, float, bool, Literal of texts, TargetClass, LayerName, Seed, Mask.")
+        raise TypeError(f"{where}: its type {base} is none of int, float, bool, Literal of texts, OneOf, Several, TargetClass, LayerName, Seed, Mask.")
     _check_default(param, where)
     return param
 
 
 def _check_default(param: Param, where: str) -> None:
     """A default must be a value that may be given; the class, layer and area that a model or a picture decides on are None."""
-    if not all(isinstance(choice, str) for choice in param.choices):
-        raise TypeError(f"{where}: its choices {param.choices} must be texts.")
+    if not all(isinstance(choice, str) for choice in param.texts):
+        raise TypeError(f"{where}: its choices {param.texts} must be texts.")
+    if param.names:  # what they are is not known yet
+        texts = param.default if param.kind == "choices" else (param.default,)
+        if not isinstance(texts, tuple) or not texts or not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"{where}: the default {param.default!r} is not allowed. Expected {'texts' if param.kind == 'choices' else 'a text'}.")
+        return
     if param.kind in ("target", "layer", "mask"):
         if param.default is not None:
             raise TypeError(f"{where}: the default {param.default!r} does not fit every model. Expected None.")

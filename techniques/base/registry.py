@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
@@ -18,6 +18,7 @@ FAMILIES = {
     "Regions": "Where it looks: the regions that speak for a class, at the resolution of one layer.",
     "Pixels": "Where it looks: how each pixel moves the answer, followed back through the network.",
     "Covering": "Where it looks: what changes when a part of the picture is hidden.",
+    "Compare": "Several methods side by side, and how far each can be believed.",
     "What is inside": "What the layers answer to this picture, or to one group of pictures more than to another.",
     "Fooling it": "Changes too small to see that change the answer.",
 }
@@ -114,6 +115,12 @@ def technique(
         return function
 
     return register
+
+
+def in_order(known: Iterable[Technique]) -> list[Technique]:
+    """The techniques by family, by their order in it, and by title."""
+    families = list(FAMILIES)
+    return sorted(known, key=lambda technique: (families.index(technique.family), technique.order, technique.title))
 
 
 def _panel_types(answer: Any, where: str) -> dict[str, type[Result]]:
