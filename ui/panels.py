@@ -10,7 +10,7 @@ from html import escape
 import numpy as np
 
 from techniques.base.drawing import animation_png, explain, is_constant, magnification, picture_image, scale_of, to_svg
-from techniques.base.drawing.pictures import Scale, common_scales
+from techniques.base.drawing.pictures import Scale, gallery_scales
 from techniques.base.results import Animation, Browser, Curve, Gallery, Heatmap, Histogram, Note, Picture, Predictions, Result, Scatter, Table
 from techniques.base.sample import Sample, Samples
 from ui.files import png_bytes
@@ -87,9 +87,10 @@ def _(result: Picture, sample) -> str:
 def _(result: Gallery, sample) -> str:
     items = "".join(
         f"<div data-item='{index}'><h5>{escape(name)}</h5>{heat_map(item, sample, scale) if isinstance(item, Heatmap) else body(item, sample)}</div>"
-        for index, (item, name, scale) in enumerate(zip(result.items, result.names, common_scales(result.items, result.reach)))
+        for index, (item, name, scale) in enumerate(zip(result.items, result.names, gallery_scales(result)))
     )
-    return f"<div class='lp-gallery'>{items}</div>"
+    table = f" lp-columns' style='--columns:{result.columns}" if result.columns else ""
+    return f"<div class='lp-gallery{table}'>{items}</div>"
 
 
 @body.register

@@ -31,7 +31,7 @@ def enlarged(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 def map_of_class(model: LoadedModel, layer: Layer, pixels: torch.Tensor, target: int) -> torch.Tensor:
     """The map `[H, W]` of one class for one picture `[1, C, H, W]`, in logits per cell of the layer's grid, never below zero."""
     logits, output = logits_from_layer(model, layer.name, pixels)
-    gradient = gradient_at(logits[0, target], output)
+    gradient = gradient_at(logits[0, target], output, again=True)
     return enlarged(class_map(layer, output.detach(), gradient), pixels.shape[2:])[0, 0]
 
 

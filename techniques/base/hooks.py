@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from model_zoo.deferred import torch
@@ -36,11 +37,35 @@ def gradient_at(score: torch.Tensor, place: torch.Tensor, again: bool = False) -
     return torch.zeros_like(place) if gradient is None else gradient
 
 
+_passes: ContextVar[list | None] = ContextVar("passes that several techniques share", default=None)
+
+
+@contextmanager
+def sharing_passes() -> Iterator[None]:
+    """Inside, `logits_from_layer` answers equal questions with one pass; whoever takes a gradient there keeps the graph."""
+    token = _passes.set([])
+    try:
+        yield
+    finally:
+        _passes.reset(token)
+
+
 def logits_from_layer(model: LoadedModel, layer: str, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """One forward pass in which the output of `layer` is the leaf: (logits `[B, K]`, that output).
 
     Nothing before the layer builds a graph, so a gradient of the logits costs only what follows the layer.
     """
+    known = _passes.get()
+    for network, name, asked, answer in known or ():
+        if network is model.network and name == layer and torch.equal(asked, pixels):
+            return answer
+    answer = _pass_from_layer(model, layer, pixels)
+    if known is not None:
+        known.append((model.network, layer, pixels, answer))
+    return answer
+
+
+def _pass_from_layer(model: LoadedModel, layer: str, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     outputs: list[torch.Tensor] = []
 
     def make_leaf(_name: str, output: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -70,14 +70,17 @@ class Picture(Result):
 
 @dataclass(frozen=True, eq=False)
 class Gallery(Result):
-    """Pictures or heat maps side by side on one common scale, each with a name.
+    """Pictures or heat maps side by side, each with a name: on one common scale, on one for each column, or each on its own.
 
-    The scale of the heat maps, signed or not, goes at least up to `reach`, so that several galleries can share one.
+    A common scale of the heat maps, signed or not, goes at least up to `reach`, so that several galleries can share one.
+    With `columns` the items are the cells of a table, row by row; with 0 they flow.
     """
 
     items: tuple[Heatmap | Picture, ...]
     names: tuple[str, ...]
     reach: float = 0.0
+    columns: int = 0
+    scale: Literal["common", "column", "own"] = "common"
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {str(index): item.values for index, item in enumerate(self.items)}

@@ -83,7 +83,7 @@
       const maps = window.loupeColours[this.signed ? "signed" : "unsigned"];
       const options = Object.keys(maps).map((name) => `<option>${name}</option>`).join("");
       this.innerHTML = `
-        <div class="lp-canvas"><canvas width="${width}" height="${height}" role="img"></canvas><output></output></div>
+        <div class="lp-canvas"><canvas width="${width}" height="${height}" role="img"></canvas><output></output><i class="lp-mark" hidden></i></div>
         <div class="lp-tools">
           <label>Map <input type="range" min="0" max="1" step="0.02" aria-label="Opacity of the heat map"></label>
           <select aria-label="Colours">${options}</select>
@@ -98,8 +98,8 @@
       slider.oninput = () => { view.opacity = +slider.value; window.dispatchEvent(new Event(VIEW_CHANGED)); };
       select.onchange = () => { view[this.signed ? "signed" : "unsigned"] = select.value; window.dispatchEvent(new Event(VIEW_CHANGED)); };
       button.onclick = () => download(this.canvas, this.getAttribute("name") || "map", Math.max(1, Math.round(640 / width)));
-      this.canvas.onpointermove = (event) => this.read(event, width, height);
-      this.canvas.onpointerleave = () => { this.querySelector("output").textContent = ""; };
+      this.canvas.onpointermove = (event) => this.point(event);
+      this.canvas.onpointerleave = () => this.beside().forEach((map) => map.read(null));
       window.removeEventListener(VIEW_CHANGED, this.redraw);
       this.prepare(this.canvas, width, height, slider, select);
       return this.canvas;
@@ -152,12 +152,29 @@
       right.textContent = `${format(this.high)} ${this.getAttribute("unit") || ""}`;
     }
 
-    read(event, width, height) {
+    // Maps beside each other are read at the same place.
+    beside() {
+      const gallery = this.closest(".lp-gallery:not(.lp-panel)");
+      return gallery ? [...gallery.querySelectorAll("loupe-map")].filter((map) => map.canvas) : [this];
+    }
+
+    point(event) {
       const box = this.canvas.getBoundingClientRect();
-      const x = Math.min(width - 1, Math.max(0, Math.floor(((event.clientX - box.left) / box.width) * width)));
-      const y = Math.min(height - 1, Math.max(0, Math.floor(((event.clientY - box.top) / box.height) * height)));
+      const place = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+      this.beside().forEach((map) => map.read(place.map((share) => Math.min(1 - 1e-9, Math.max(0, share)))));
+    }
+
+    // The value at a place, both coordinates from 0 to 1; null ends the reading.
+    read(place) {
+      const output = this.querySelector("output");
+      const mark = this.querySelector(".lp-mark");
+      mark.hidden = !place;
+      if (!place) { output.textContent = ""; return; }
+      const { width, height } = this.canvas;
+      const [x, y] = [Math.floor(place[0] * width), Math.floor(place[1] * height)];
       const value = this.low + (this.levels[y * width + x] / 65535) * (this.high - this.low);
-      this.querySelector("output").textContent = `x ${x}, y ${y}: ${format(value)}`;
+      output.textContent = `x ${x}, y ${y}: ${format(value)}`;
+      [mark.style.left, mark.style.top] = place.map((share) => `${100 * share}%`);
     }
   }
 

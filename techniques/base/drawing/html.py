@@ -9,7 +9,7 @@ from typing import Any
 from techniques.base.drawing.charts import curve_chart, histogram_chart, predictions_chart, scatter_chart
 from techniques.base.drawing.colour import default_map, gradient_css
 from techniques.base.drawing.pictures import (
-    animation_png, common_scales, explain, is_constant, item_image, magnification, png_bytes, scale_of,
+    animation_png, explain, gallery_scales, is_constant, item_image, magnification, png_bytes, scale_of,
 )  # fmt: skip
 from techniques.base.drawing.sheets import outer_positions, row_of_pictures
 from techniques.base.drawing.svg import number
@@ -65,13 +65,14 @@ def _body(result: Result) -> str:
 
 
 def _grid(gallery: Gallery) -> str:
-    """The items side by side with their names, on their common scale."""
+    """The items side by side with their names, on their scales."""
     least = 104 if len(gallery.items) <= 12 else 52
+    columns = f"{gallery.columns},minmax(0,1fr)" if gallery.columns else f"auto-fill,minmax({least}px,1fr)"
     cells = (
         f'<div>{_image(png_bytes(item_image(item, scale=scale)), name)}<div style="overflow-wrap:anywhere;{_SMALL}">{escape(name)}</div></div>'
-        for item, name, scale in zip(gallery.items, gallery.names, common_scales(gallery.items, gallery.reach))
+        for item, name, scale in zip(gallery.items, gallery.names, gallery_scales(gallery))
     )
-    return f'<div style="display:grid;gap:6px;grid-template-columns:repeat(auto-fill,minmax({least}px,1fr))">{"".join(cells)}</div>'
+    return f'<div style="display:grid;gap:6px;grid-template-columns:repeat({columns})">{"".join(cells)}</div>'
 
 
 def _browser(browser: Browser) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from techniques.base.drawing.colour import SIGNED_MAPS, colour_table, default_map
-from techniques.base.results import Animation, Heatmap, Picture
+from techniques.base.results import Animation, Gallery, Heatmap, Picture
 
 Scale = tuple[float, float]
 MID_GREY = 128
@@ -99,6 +99,17 @@ def common_scales(items: Sequence[Heatmap | Picture], reach: float = 0.0) -> lis
         known = widest.get(kind, (low, high))
         widest[kind] = min(low, known[0]), max(high, known[1])
     return [widest[type(item), item.signed] for item in items]
+
+
+def gallery_scales(gallery: Gallery) -> list[Scale]:
+    """The scale of each item of a gallery, as the gallery wants them shared."""
+    items = gallery.items
+    if gallery.scale == "common":
+        return common_scales(items, gallery.reach)
+    if gallery.scale == "own" or not gallery.columns:
+        return [scale_of(item) for item in items]
+    of_columns = [common_scales(items[column :: gallery.columns]) for column in range(gallery.columns)]
+    return [of_columns[place % gallery.columns][place // gallery.columns] for place in range(len(items))]
 
 
 def enlarge(image: Image.Image, least: int = 224) -> Image.Image:

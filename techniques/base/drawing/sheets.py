@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from techniques.base.drawing.pictures import MID_GREY, Scale, common_scales, enlarge, item_image
+from techniques.base.drawing.pictures import MID_GREY, Scale, enlarge, gallery_scales, item_image
 from techniques.base.results import Animation, Browser, Gallery, Heatmap, Picture, Result
 
 GAP = 8  # pixels between the tiles of a sheet
@@ -69,11 +69,11 @@ def row_of_pictures(browser: Browser, path: tuple[str, ...]) -> Gallery | None:
 
 
 def contact_sheet(gallery: Gallery, map: str | None = None, tile: int = 112, columns: int | None = None) -> Image.Image:
-    """All items of a gallery with their names on one transparent sheet; every kind of item on its one common scale."""
+    """All items of a gallery with their names on one transparent sheet, on the scales that the gallery wants."""
     if not gallery.items:
         return Image.new("RGBA", (tile, tile))
     images = [enlarge(item_image(item, map, scale), tile) for _, item, scale in _scaled(gallery)]
-    columns = min(columns or math.ceil(math.sqrt(len(images) * 1.5)), len(images))
+    columns = min(columns or gallery.columns or math.ceil(math.sqrt(len(images) * 1.5)), len(images))
     width, height = max(image.width for image in images), max(image.height for image in images)
     rows = math.ceil(len(images) / columns)
     sheet = Image.new("RGBA", (columns * (width + GAP) - GAP, rows * (height + LINE + GAP) - GAP))
@@ -95,7 +95,7 @@ def _one(suffix: str, item: Heatmap | Picture, scale: Scale | None = None) -> Dr
 
 def _scaled(gallery: Gallery) -> list[tuple[str, Heatmap | Picture, Scale]]:
     """The items of a gallery with their names and scales."""
-    return list(zip(gallery.names, gallery.items, common_scales(gallery.items, gallery.reach)))
+    return list(zip(gallery.names, gallery.items, gallery_scales(gallery)))
 
 
 def _of_browser(browser: Browser) -> Iterator[Drawn]:
