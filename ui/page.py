@@ -21,6 +21,7 @@ from ui.session import Sessions
 from ui.settings import Settings
 from ui.technique_tab import TechniqueTab, build_tab
 from ui.theme import theme
+from ui.trusting import build_bell
 from ui.walking import build_walks
 from ui.wiring import Page, wire
 
@@ -36,6 +37,7 @@ def build(settings: Settings) -> gr.Blocks:
         header = build_header(settings.model)
         walk = build_walks()
         trail = build_trail()
+        bell = build_bell()
         tabs: list[TechniqueTab] = []
         groups: dict[str, gr.Tabs] = {}
         with gr.Tabs(elem_id="families", overflow_behavior="wrap") as families:
@@ -48,7 +50,7 @@ def build(settings: Settings) -> gr.Blocks:
                     with gr.Tabs(elem_id=_slug("techniques", family), overflow_behavior="wrap") as groups[family]:
                         tabs.extend(build_tab(technique, header, sessions, settings) for technique in members)
         build_api(settings)
-        wire(demo, Page(header, tuple(tabs), families, groups, sessions, settings, trail, walk))
+        wire(demo, Page(header, tuple(tabs), families, groups, sessions, settings, trail, walk, bell))
     demo.queue(max_size=24, api_open=False)
     return demo
 

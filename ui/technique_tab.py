@@ -22,6 +22,7 @@ from ui.running import fill_panels, run_handler, save_handler
 from ui.session import Answered, Sessions
 from ui.settings import Settings
 from ui.tray import Tray, build_tray
+from ui.trusting import TrustBox, build_trust_box
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class TechniqueTab:
     download: gr.Button
     panels: dict[str, gr.HTML]
     axes: dict[str, Axes]
+    trust: TrustBox | None
     handler: Callable
     fill: Callable[[Answered], list]
 
@@ -84,13 +86,14 @@ def build_tab(technique: Technique, header: Header, sessions: Sessions, settings
                 gr.HTML(_small_print(technique))
             with gr.Column(scale=1, min_width=300):
                 panels, axes = _panel_places(technique)
+                trust = build_trust_box(technique)
     fill = partial(fill_panels, technique, list(panels), list(axes))
     handler = run_handler(technique, [param.name for param in settable], sessions, settings, fill)
     saved = download.click(save_handler(technique, sessions), header.session, file, **LIGHT)
     # gradio's own button hands out the file of the press before: it is pressed here once its file is there
     saved.success(None, js=f"() => requestAnimationFrame(() => document.getElementById('{name}-file').click())", **LIGHT)
     wire_browsers(technique.name, axes, panels, [panel for panel, kind in technique.results.items() if kind is Curve], header.session, sessions)
-    tab = TechniqueTab(technique, place, notice, controls, paint, tray, pair, run, stop, status, download, panels, axes, handler, fill)
+    tab = TechniqueTab(technique, place, notice, controls, paint, tray, pair, run, stop, status, download, panels, axes, trust, handler, fill)
     if saved_file:
         wire_opening(saved_file, tab, header.session, sessions, settings)
     return tab

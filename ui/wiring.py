@@ -26,6 +26,7 @@ from ui.session import Session, Sessions
 from ui.settings import Settings
 from ui.technique_tab import TechniqueTab
 from ui.tray import wire_tray
+from ui.trusting import wire_trust
 from ui.walking import told_after, wire_walks
 
 WAITING = "<p class='lp-hint lp-busy'>Waiting for its turn …</p>"
@@ -43,6 +44,7 @@ class Page:
     settings: Settings
     trail: Trail
     walk: gr.HTML
+    bell: gr.HTML
 
     @property
     def comparing(self) -> list[TechniqueTab]:
@@ -102,6 +104,7 @@ def wire(demo: gr.Blocks, page: Page) -> None:
                 after(predict, header.session, tab.tray.gallery, show_progress_on=tab.tray.status, **COMPUTE)
 
     wire_sending(page, loaded, look, look_outputs)
+    wire_trust(page)
 
     def leave(request: gr.Request) -> None:
         page.sessions.leave(request.session_hash)
