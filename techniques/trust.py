@@ -112,15 +112,16 @@ def _likeness(title: str, known: Readings) -> Curve:
 
 def _curves(found: Curves, label: str, fill: str) -> Curve:
     names = {
-        "deletion": "pixels go", "insertion": "pixels come", "deletion_elsewhere": "go, same map elsewhere",
-        "insertion_elsewhere": "come, same map elsewhere", "deletion_random": "go, random order", "insertion_random": "come, random order",
+        "deletion": "pixels go", "insertion": "pixels come", "deletion_elsewhere": "go, elsewhere",
+        "insertion_elsewhere": "come, elsewhere", "deletion_random": "go, random", "insertion_random": "come, random",
     }  # fmt: skip
     return Curve(
         np.linspace(0, 1, len(found.deletion), dtype=np.float32),
         {names[name]: line.astype(np.float32) for name, line in found._asdict().items()},
         x_label="share of the pixels, highest first",
         y_label="probability",
-        caption=f"Probability of “{label}” while the pixels that the map marks go and come; {fill} stands for what is not there",
+        caption=f"Probability of “{label}” while the pixels that the map marks go and come; {fill} stands for what is not there. Beside it, "
+        "the same map put elsewhere, and the pixels in random order",
     )
 
 

@@ -29,6 +29,7 @@ from techniques.base.maps import HeatMaps, Question, nothing_fits
 MOST = 64  # maps on one wall
 THIS = "this"  # the model that the technique is run on
 PROBABLE = 3
+ALIKE = "Rank correlation of two techniques, mean over the rows: 1 for the same order of pixels, 0 for none in common"
 DEPTHS = (0.25, 0.5, 0.75, 1.0)  # of the layers that have places
 
 
@@ -171,15 +172,19 @@ def _answer(rows: list[Row], columns: list[Column], done: list[list[Heatmap]], s
     if len(columns) < 2:
         return Answer(whole, None, None, Note(" ".join([*told, *refused]) or "One column: nothing to compare with yet."))
     titles = [map_.caption if column.depth is not None else TECHNIQUES[column.technique].title for column, map_ in zip(columns, done[0])]
-    alike = np.array([[np.mean([rank_correlation(found[a].values, found[b].values) for found in done]) for b in range(len(columns))] for a in range(len(columns))])
+    alike = np.array([[_alike(done, a, b) for b in range(len(columns))] for a in range(len(columns))])
     least = np.unravel_index(np.argmin(alike), alike.shape)
     told.append(f"Least alike are {titles[least[0]]} and {titles[least[1]]} (rank correlation {alike[least]:.2f}).")
     return Answer(
         whole,
-        Table(("technique", *titles), tuple((title, *map(float, line)) for title, line in zip(titles, alike)), caption="Rank correlation, mean over the rows"),
+        Table(("technique", *titles), tuple((title, *map(float, line)) for title, line in zip(titles, alike)), caption=ALIKE),
         Gallery(tuple(_disagreement(row, found) for row, found in zip(rows, done)), tuple(row.name for row in rows[: len(done)])),
         Note(" ".join([*told, *refused])),
     )
+
+
+def _alike(done: list[list[Heatmap]], first: int, second: int) -> float:
+    return float(np.mean([rank_correlation(maps[first].values, maps[second].values) for maps in done]))
 
 
 def _disagreement(row: Row, maps: list[Heatmap]) -> Heatmap:

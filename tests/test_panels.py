@@ -47,4 +47,4 @@ def test_the_bar_of_a_class_is_as_long_as_its_probability():
 @pytest.mark.parametrize(("rows", "filtered"), [(12, False), (13, True)])
 def test_only_a_long_table_has_a_box_to_filter_it(rows, filtered):
     html = panel("a", Table(("layer", "n"), tuple((f"layer {number}", number) for number in range(rows))), None)
-    assert ("<loupe-table>" in html) is filtered and html.count("<tr>") == rows + 1
+    assert ("<loupe-table filter>" in html) is filtered and html.count("<tr>") == rows + 1

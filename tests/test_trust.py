@@ -17,13 +17,14 @@ import model_zoo
 import techniques
 from model_zoo.loaded import LoadedModel, wrap
 from model_zoo.preprocessing import Preprocessing
+from techniques.base.agreement import rank_correlation
 from techniques.base import Heatmap, IncompatibleModel, ParameterError, Run, Sample, batches
 from techniques.base.covering import fill_pixels
 from techniques.base.hooks import gradient_at
 from techniques.base.maps import Question, heat_maps, map_of
 from techniques.base.scrambling import scrambled, shifted
 from techniques.base.trust import (
-    READINGS, Curves, Readings, Scrambling, Sizes, area, curves, gain, infidelity, noise, perturbations, rank_correlation, readings, relative_change,
+    READINGS, Curves, Readings, Scrambling, Sizes, area, curves, gain, infidelity, noise, perturbations, readings, relative_change,
     scrambling,
 )  # fmt: skip
 from techniques.base.verdict import flagged, likeness, verdict

@@ -22,6 +22,7 @@ from ui.settings import Settings
 from ui.technique_tab import TechniqueTab, build_tab
 from ui.theme import theme
 from ui.tray import build_tray
+from ui.trusting import build_bell
 from ui.walking import build_walks
 from ui.wiring import Page, wire
 
@@ -37,6 +38,7 @@ def build(settings: Settings) -> gr.Blocks:
         header = build_header(settings.model)
         walk = build_walks()
         trail = build_trail()
+        bell = build_bell()
         tabs: list[TechniqueTab] = []
         groups: dict[str, gr.Tabs] = {}
         with gr.Tabs(elem_id="families", overflow_behavior="wrap") as families:
@@ -51,7 +53,7 @@ def build(settings: Settings) -> gr.Blocks:
         tray = build_tray(settings)
         file = gr.DownloadButton(visible="hidden", elem_id="file")
         build_api(settings)
-        wire(demo, Page(header, tuple(tabs), families, groups, sessions, settings, trail, tray, walk, file))
+        wire(demo, Page(header, tuple(tabs), families, groups, sessions, settings, trail, tray, walk, file, bell))
     demo.queue(max_size=24, api_open=False)
     return demo
 

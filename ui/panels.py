@@ -119,10 +119,10 @@ def _(result, sample) -> str:
 
 @body.register
 def _(result: Table, sample) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in result.columns)
+    head = "".join(f"<th><button type='button' title='Sort by this column'>{escape(column)}</button></th>" for column in result.columns)
     rows = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in result.rows)
     table = f"<div class='lp-scroll'><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    return f"<loupe-table>{table}</loupe-table>" if len(result.rows) > LONG_TABLE else table
+    return f"<loupe-table{' filter' if len(result.rows) > LONG_TABLE else ''}>{table}</loupe-table>"
 
 
 def _cell(value: str | int | float) -> str:

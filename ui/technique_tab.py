@@ -19,6 +19,7 @@ from ui.running import fill_panels, run_handler
 from ui.session import Answered, Sessions
 from ui.settings import Settings
 from ui.tray import TRAY_PLACE
+from ui.trusting import TrustBox, build_trust_box
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class TechniqueTab:
     download: gr.Button
     panels: dict[str, gr.HTML]
     axes: dict[str, Axes]
+    trust: TrustBox | None
     handler: Callable
     fill: Callable[[Answered], list]
 
@@ -73,10 +75,11 @@ def build_tab(technique: Technique, header: Header, sessions: Sessions, settings
                 gr.HTML(_small_print(technique))
             with gr.Column(scale=1, min_width=300):
                 panels, axes = _panel_places(technique)
+                trust = build_trust_box(technique)
     fill = partial(fill_panels, technique, list(panels), list(axes))
     handler = run_handler(technique, [param.name for param in settable], sessions, settings, fill)
     wire_browsers(technique.name, axes, panels, [panel for panel, kind in technique.results.items() if kind is Curve], header.session, sessions)
-    tab = TechniqueTab(technique, place, notice, controls, paint, run, stop, status, download, panels, axes, handler, fill)
+    tab = TechniqueTab(technique, place, notice, controls, paint, run, stop, status, download, panels, axes, trust, handler, fill)
     if saved_file:
         wire_opening(saved_file, tab, header.session, sessions, settings)
     return tab

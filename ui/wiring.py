@@ -27,6 +27,7 @@ from ui.session import Session, Sessions
 from ui.settings import Settings
 from ui.technique_tab import TechniqueTab
 from ui.tray import Tray, tray_items, wire_tray
+from ui.trusting import wire_trust
 from ui.walking import told_after, wire_walks
 
 
@@ -44,6 +45,7 @@ class Page:
     tray: Tray
     walk: gr.HTML
     file: gr.DownloadButton
+    bell: gr.HTML
 
     def tab(self, technique: str | None) -> TechniqueTab | None:
         """The tab of the technique of this name."""
@@ -94,6 +96,7 @@ def wire(demo: gr.Blocks, page: Page) -> None:
     _wire_shared_buttons(page)
     wire_sending(page)
     wire_tray(page.tray, header, page.sessions, page.settings)
+    wire_trust(page)
     demo.unload(leave)
 
 

@@ -28,8 +28,10 @@ from model_zoo.sources import CACHE
 from techniques import find
 from techniques.base import Run, Sample, Samples
 from techniques.base.pairs import execute_on
+from techniques.trust import trust_in
 
 HEARTBEAT = 0.25  # seconds between two yields at the most; Stop takes effect at a yield
+OWN = "own settings of the method"  # among the settings of the technique that measures the map of another
 START_SECONDS = 5  # what a forked process may take before its run's own clock starts
 log = logging.getLogger("loupe")
 
@@ -129,13 +131,16 @@ def _internal_error() -> Failed:
 
 
 def dispatch(technique: str, sample: Sample | Samples, model_key: str, settings: dict[str, Any], seconds: float) -> Iterator[Event]:
-    """Run a technique on a model by its key, on the GPU when there is one."""
+    """Run a technique on a model by its key, on the GPU when there is one. With settings under OWN it is the trust in the map of
+    another technique with these settings."""
+    given = {name: value for name, value in settings.items() if name != OWN}
 
     def work(run: Run) -> Any:
+        chosen = trust_in(settings[OWN]) if OWN in settings else find(technique)
         model = model_zoo.load(model_key, run)
         with run.holding(model.lock):
             model.network.to("cuda" if torch.cuda.is_available() else "cpu")
-            return execute_on(find(technique), sample, model, settings, run)
+            return execute_on(chosen, sample, model, given, run)
 
     yield from in_worker(work, seconds)
 

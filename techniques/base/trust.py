@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from model_zoo.deferred import torch
+from techniques.base.agreement import rank_correlation
 from techniques.base.batches import pictures_at_once
 from techniques.base.covering import fill_pixels
 from techniques.base.results import Heatmap
@@ -138,24 +139,6 @@ def gain(found: Curves) -> float:
     """How much more the map decides than the same map put elsewhere: insertion less deletion, less that of the control, from -2 to 2."""
     own = area(found.insertion) - area(found.deletion)
     return own - (area(found.insertion_elsewhere) - area(found.deletion_elsewhere))
-
-
-def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's rank correlation of the absolute values of two maps, equal ones sharing their mean rank.
-
-    Between two maps without any difference in them it is 1, between such a one and another map 0.
-    """
-    ranks = [_ranks(np.abs(values, dtype=np.float64).ravel()) for values in (first, second)]
-    deviations = [rank - rank.mean() for rank in ranks]
-    sizes = [float(np.linalg.norm(deviation)) for deviation in deviations]
-    if not all(sizes):
-        return float(not any(sizes))
-    return float(np.clip(deviations[0] @ deviations[1] / (sizes[0] * sizes[1]), -1, 1))
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[place]
 
 
 def relative_change(values: np.ndarray, other: np.ndarray) -> float:
