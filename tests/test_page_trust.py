@@ -26,7 +26,7 @@ def test_the_map_that_is_shown_is_measured_and_the_sentence_stands_under_it(page
 
 
 def test_a_measurement_can_be_stopped(page):
-    go_to(page, "occlusion", "covering")
+    go_to(page, "occlusion")
     run(page, "occlusion")
     page.click("#occlusion-trust > button")
     page.click("#occlusion-trust [data-measure]")
@@ -35,7 +35,7 @@ def test_a_measurement_can_be_stopped(page):
 
 
 def test_without_an_answer_the_section_says_what_to_do(page):
-    go_to(page, "saliency", "pixels")
+    go_to(page, "saliency")
     page.click("#saliency-trust > button")
     page.click("#saliency-trust [data-measure]")
     expect(page.locator("#saliency-trust-line")).to_contain_text("Run it on one picture first")
