@@ -1,9 +1,9 @@
 """Which pixels excite the network for a class: what speaks for the class is handed back layer by layer, and only to what was active;
 bright pixels take a large part in it, and none speaks against.
 
-Deep Taylor decomposition: Montavon, Lapuschkin, Binder, Samek and Müller 2017, arXiv:1512.02479, sections 4 and 5: each unit is
-expanded at a root point near its input, which gives the z+ rule for hidden layers, and for pixels the z-B rule (bounded by black
-and white) or the w2 rule (unbounded). Biases take no share, as in the paper, where none is above zero; so all of the logit
+Deep Taylor decomposition: Montavon, Lapuschkin, Binder, Samek and Müller 2017, arXiv:1512.02479: each unit is expanded at a root
+point near its input, which gives the z+ rule for hidden layers, and for pixels the z-B rule (bounded by black and white) or the
+w2 rule (unbounded). Biases take no share, as in the paper, where none is above zero; so all of the logit
 arrives, except where a unit was raised by its bias alone. Departures: additions and means follow z+, too; batch norms are
 merged into the layer before them, or are a layer of their own; a hidden unit below zero, which the paper's ReLU networks do not
 have, divides among what pulled it down; and where the logit is below zero, its size is divided, so that the map still
@@ -29,7 +29,7 @@ class Answer(NamedTuple):
 
 def _why_not(model: LoadedModel) -> str | None:
     normalising = [module for module in model.network.modules() if isinstance(module, (torch.nn.LayerNorm, torch.nn.GroupNorm))]
-    if normalising:
+    if normalising and not without_rules(model):
         return f"its {type(normalising[0]).__name__} lets relevance change its sign. Layer-wise relevance propagation works on it."
     return without_rules(model)
 

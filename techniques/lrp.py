@@ -49,12 +49,16 @@ def lrp(
         Literal["gamma", "z-plus", "alpha2-beta1", "epsilon"],
         Help("For layers that work at many places: favour what adds, take only that, weigh it against what takes away, or divide in proportion."),
     ] = "gamma",
-    dense: Annotated[Literal["epsilon", "as the others"], Help("For dense layers that see the whole picture: in proportion, or by the same rule.")] = "epsilon",
+    dense: Annotated[
+        Literal["epsilon", "as the others"], Help("For dense layers that see the whole picture: in proportion, or by the same rule.")
+    ] = "epsilon",
     first: Annotated[
         Literal["box", "flat", "as the others"],
         Help("For the pixels: by their distance from black and white, among all in reach alike, or by the same rule."),
     ] = "box",
-    epsilon: Annotated[float, Range(0, 100, 5, "% of a layer's size"), Help("In proportional layers: weak sums keep this for themselves; less noise.")] = 0,
+    epsilon: Annotated[
+        float, Range(0, 100, 5, "% of a layer's size"), Help("In layers that divide in proportion, weak sums keep this much: less noise.")
+    ] = 0,
 ) -> Answer:
     """Relevance of the target logit, signed `[H, W]` in logits, summed over colours; and how much of the logit was still on its
     way after each operation that keeps some."""
@@ -63,7 +67,7 @@ def lrp(
     label = model.label(relevance.target)
     way = relevance.on_the_way()
     return Answer(
-        Heatmap(relevance.pixels[0].sum(0), signed=True, unit="logit", caption=f"What each pixel adds to the logit of “{label}”, or takes from it"),
+        Heatmap(relevance.pixels[0].sum(0), signed=True, unit="logit", caption=f"What each pixel adds to the logit of “{label}” or takes away"),
         Curve(
             torch.arange(len(way)),
             {"still on its way": way, "the logit": torch.full_like(way, relevance.logit)},

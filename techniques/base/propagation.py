@@ -8,9 +8,10 @@ as it is. Where a rule says otherwise, an output is replaced by an equal one wit
   (To hand its relevance through untouched, as zennit does, lets it grow without bound where batch norms come before the ReLU:
   to 1e31 times the logit in a DenseNet with random weights.)
 - An activation that bends (sigmoid, GELU, ...) hands all it receives to its input.
-- A product hands all to the signal and nothing to the gate: Arras et al. 2017, arXiv:1706.07206, section 3.1. A gate comes out of a
-  sigmoid, a softmax or a statistic, or has fewer numbers than it multiplies. For attention and layer norms this makes the
-  rules of Ali et al. 2022, arXiv:2202.07304. Two signals get one half each.
+- A product hands all to the signal and nothing to the gate: Arras et al. 2017, arXiv:1706.07206, for the gates of an LSTM. Here a
+  gate comes out of a sigmoid, a softmax or a statistic, or has fewer numbers than it multiplies. For attention and layer
+  norms this makes the rules of Ali et al. 2022, arXiv:2202.07304. Two signals get one half each: Achtibat et al. 2024,
+  arXiv:2402.05602.
 - What a bias, a constant or a rule keeps flows to a number of its own (`keepers`), so nothing is lost on the way.
 
 All this happens where torch's functions are called: additions, functional activations, and modules that are used several
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
 HANDLERS = {
     "linear": LINEAR,
-    "bending": ("relu6", "hardtanh", "clamp", "gelu", "silu", "hardswish", "elu", "selu", "celu", "mish", "softplus", "tanh", "sigmoid", "hardsigmoid",
-                "softsign", "logsigmoid", "pow", "square", "rms_norm", "normalize", "local_response_norm"),
+    "bending": ("relu6", "hardtanh", "clamp", "gelu", "silu", "hardswish", "elu", "selu", "celu", "mish", "softplus", "tanh", "sigmoid",
+                "hardsigmoid", "softsign", "logsigmoid", "pow", "square", "rms_norm", "normalize", "local_response_norm"),
     "addition": ("add", "radd", "iadd", "sub", "rsub", "isub"),
     "weighted_addition": ("addcmul",),
     "mean": ("mean", "sum", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d"),
@@ -55,20 +56,19 @@ QUESTIONS = {"__get__", "size", "dim", "numel", "is_floating_point", "is_contigu
 
 @dataclass
 class Layer:
-    """A linear layer that was computed, and whose rule waits until it is clear whether a batch norm follows: `output` =
-    `apply`(`input`, `weight`) + `bias`, the bias in a shape that can be added."""
+    """A linear layer that was computed, and whose rule waits until it is clear whether a batch norm follows: it puts out
+    `apply(input, weight) + bias`, the bias in a shape that can be added."""
 
     apply: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     input: torch.Tensor
     weight: torch.Tensor
     bias: torch.Tensor | None
-    output: torch.Tensor
     first: bool
 
-    def normalised(self, output: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> Layer:
+    def normalised(self, scale: torch.Tensor, shift: torch.Tensor) -> Layer:
         """This layer with a batch norm merged into it, which multiplies by `scale` and adds `shift`, each of the bias's shape."""
         weight = self.weight * scale.reshape(-1, *[1] * (self.weight.ndim - 1))
-        return Layer(self.apply, self.input, weight, shift if self.bias is None else self.bias * scale + shift, output, self.first)
+        return Layer(self.apply, self.input, weight, shift if self.bias is None else self.bias * scale + shift, self.first)
 
 
 class Propagation:
@@ -93,7 +93,7 @@ class Propagation:
         plain = name.strip("_")
         if plain == "batch_norm":
             return self.batch_norm(function, *args, **kwargs)
-        originals = args
+        overwritten = args[0] if args and (name in IN_PLACE or kwargs.get("inplace") or name.endswith("_") != name.endswith("__")) else None
         args, kwargs = self.current(args), self.current(kwargs)
         moving = [tensor for tensor in tensors_in((args, kwargs)) if tensor.requires_grad]
         if not moving:
@@ -103,15 +103,15 @@ class Propagation:
         if plain in GATES or all(hasattr(tensor, "gate") for tensor in moving):
             for tensor in tensors_in(answer):
                 tensor.gate = True
-        if (name in IN_PLACE or kwargs.get("inplace") or name.endswith("_") and not name.endswith("__")) and answer is not originals[0] and isinstance(answer, torch.Tensor):
-            originals[0].replaced_by = answer  # for those who go on with what they believe was overwritten
+        if isinstance(overwritten, torch.Tensor) and isinstance(answer, torch.Tensor) and answer is not overwritten:
+            overwritten.replaced_by = answer  # for those who go on with what they believe was overwritten
         return answer
 
     def current(self, value: Any) -> Any:
         """The same arguments with the output of each waiting layer replaced by an equal one that has its rule's gradient."""
         if isinstance(value, torch.Tensor):
             if hasattr(value, "layer") and not hasattr(value, "replaced_by"):
-                value.replaced_by = self.by_rule(value.layer)
+                value.replaced_by = self.by_rule(value.layer, value)
                 del value.layer
                 if hasattr(value, "gate"):
                     value.replaced_by.gate = True
@@ -121,8 +121,9 @@ class Propagation:
         return type(value)(self.current(item) for item in value) if type(value) in (list, tuple) else value
 
     def keep(self, output: torch.Tensor, handed_on: torch.Tensor) -> torch.Tensor:
-        """`output` with the gradient of `handed_on`; the relevance of what is between them is kept."""
-        return handed_on + (output.detach() - handed_on.detach()) * self.keeper(output)
+        """`output`, bit by bit, with the gradient of `handed_on`; the relevance of what is between them is kept."""
+        keeper = self.keeper(output)
+        return (handed_on - handed_on.detach() * keeper) + output.detach() * keeper
 
     def keeper(self, like: torch.Tensor) -> torch.Tensor:
         self.keepers.append(torch.ones((), dtype=like.dtype, device=like.device, requires_grad=True))
@@ -137,40 +138,39 @@ class Propagation:
             output = function(input, weight, bias, *rest, **options)
         if bias is not None and function.__name__ != "linear":
             bias = bias.view(-1, *[1] * (weight.ndim - 2))
-        output.layer = Layer(lambda x, w: function(x, w, None, *rest, **options), input, weight, bias, output, input is self.seen_first)
+        output.layer = Layer(lambda x, w: function(x, w, None, *rest, **options), input, weight, bias, input is self.seen_first)
         return output
 
-    def batch_norm(self, function, input, mean, variance, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    def batch_norm(self, function, input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
         layer = getattr(input, "layer", None)
-        alone = layer is None or layer.weight.ndim == 2 and input.ndim > 2  # a dense layer has its channels last
-        input = self.current(input) if alone else input
-        if training or alone and not input.requires_grad:
-            return function(self.current(input), mean, variance, weight, bias, training, momentum, eps)
+        if layer is None or layer.weight.ndim == 2 and input.ndim > 2:  # none to be merged into; a dense layer has its channels last
+            layer, input = None, self.current(input)
+        if training or layer is None and not input.requires_grad:  # some networks normalise their weights so
+            return function(self.current(input), running_mean, running_var, weight, bias, training, momentum, eps)
         with torch.no_grad():
-            output = function(input, mean, variance, weight, bias, False, momentum, eps)
-            scale = (variance + eps).rsqrt() if weight is None else weight * (variance + eps).rsqrt()
-            shift = -mean * scale if bias is None else bias - mean * scale
+            output = function(input, running_mean, running_var, weight, bias, False, momentum, eps)
+            scale = (running_var + eps).rsqrt() * (1 if weight is None else weight)
+            shift = (0 if bias is None else bias) - running_mean * scale
             scale, shift = (values.view(-1, *[1] * (input.ndim - 2)) for values in (scale, shift))
-        if alone:
-            rule = self.rules.places if output[0, 0].numel() > 1 else self.rules.dense
-            return self.divided(rule, output, input * scale, shift)
-        output.layer = layer.normalised(output, scale, shift)
+        if layer is None:
+            return self.divided(self.rules.places if output[0, 0].numel() > 1 else self.rules.dense, output, input * scale, shift)
+        output.layer = layer.normalised(scale, shift)
         return output
 
-    def by_rule(self, layer: Layer) -> torch.Tensor:
+    def by_rule(self, layer: Layer, output: torch.Tensor) -> torch.Tensor:
         """The output of a linear layer with the gradient of its rule."""
         if layer.first and self.ends and self.ends[0] is not None:
             parts = first_contributions(self.rules.first, layer, self.ends)
-            return self.keep(layer.output, parts * ratio(layer.output, parts.detach()))
-        rule = self.rules.places if layer.output[0].numel() > len(layer.weight) else self.rules.dense
+            return self.keep(output, parts * ratio(output, parts.detach()))
+        rule = self.rules.places if output[0].numel() > len(layer.weight) else self.rules.dense
         if rule == "epsilon":
-            return self.divided(rule, layer.output, layer.apply(layer.input, layer.weight), layer.bias)
+            return self.divided(rule, output, layer.apply(layer.input, layer.weight), layer.bias)
         raising, lowering, above = layer.weight.clamp(min=0), layer.weight.clamp(max=0), layer.input.clamp(min=0)
         positive, negative = layer.apply(above, raising), layer.apply(above, lowering)
         if bool((layer.input < 0).any()):
             below = layer.input.clamp(max=0)
             positive, negative = positive + layer.apply(below, lowering), negative + layer.apply(below, raising)
-        return self.weighted(rule, layer.output, positive, negative, layer.bias)
+        return self.weighted(rule, output, positive, negative, layer.bias)
 
     def divided(self, rule: Rule, output: torch.Tensor, whole: torch.Tensor, constant: torch.Tensor | None) -> torch.Tensor:
         """`output`, which is the sum of `whole` and a constant, by a rule."""
@@ -180,7 +180,9 @@ class Propagation:
             whole = whole * stabiliser(output, self.rules.epsilon)
         return whole if constant is None and not self.rules.epsilon else self.keep(output, whole)
 
-    def weighted(self, rule: Rule, output: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, constant: torch.Tensor | None) -> torch.Tensor:
+    def weighted(
+        self, rule: Rule, output: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, constant: torch.Tensor | None
+    ) -> torch.Tensor:
         """`output`, which is the sum of what is positive, what is negative, and a constant, by a rule that tells them apart."""
         above, below = positive.detach(), negative.detach()
         if constant is not None and self.rules.biases:
@@ -193,28 +195,29 @@ class Propagation:
             output = function(input.clone(), *rest, **options)
         return self.keep(output, input * ratio(output, input.detach()))
 
-    def addition(self, function, first, second, **options):
+    def addition(self, function, input, other, **options):
         if self.seen_first is None:  # the picture is being prepared: the mean that is taken off it counts with its pixels
-            return function(first, second, **options)
+            return function(input, other, **options)
         if self.rules.sums != "epsilon" and not options:
-            return self.addition_by_rule(function, first, second)
-        if moves(first) and is_constant(second):
-            second = second * self.keeper(first)
-        elif moves(second) and is_constant(first):
-            first = first * self.keeper(second)
-        return function(first, second, **options)
+            return self.addition_by_rule(function, input, other)
+        if moves(input) and is_constant(other):
+            other = other * self.keeper(input)
+        elif moves(other) and is_constant(input):
+            input = input * self.keeper(other)
+        return function(input, other, **options)
 
-    def addition_by_rule(self, function, first, second):
+    def addition_by_rule(self, function, input, other):
         with torch.no_grad():
-            output = function(first.clone() if isinstance(first, torch.Tensor) else first, second)
+            output = function(input.clone() if isinstance(input, torch.Tensor) else input, other)
         kind = function.__name__.strip("_")
-        parts = (-first if kind == "rsub" else first, -second if kind in ("sub", "isub") else second)
+        parts = (-input if kind == "rsub" else input, -other if kind in ("sub", "isub") else other)
         moving, constants = [part for part in parts if moves(part)], [part for part in parts if not moves(part)]
         constant = torch.as_tensor(constants[0]).to(output) if constants else None
-        return self.weighted(self.rules.sums, output, sum(part.clamp(min=0) for part in moving), sum(part.clamp(max=0) for part in moving), constant)
+        above, below = sum(part.clamp(min=0) for part in moving), sum(part.clamp(max=0) for part in moving)
+        return self.weighted(self.rules.sums, output, above, below, constant)
 
-    def weighted_addition(self, function, first, one, other, *, value=1):
-        return self.addition(torch.add, first, value * self.product(torch.mul, one, other))
+    def weighted_addition(self, function, input, tensor1, tensor2, *, value=1):
+        return self.addition(torch.add, input, value * self.product(torch.mul, tensor1, tensor2))
 
     def mean(self, function, input, *rest, **options):
         if self.rules.sums == "epsilon":
@@ -227,11 +230,13 @@ class Propagation:
         return function([tensor if moves(tensor) or not is_constant(tensor) else tensor * self.keeper(like) for tensor in tensors], *rest, **options)
 
     def product(self, function, *args, **options):
-        moving = [index for index, value in enumerate(args) if moves(value)]
+        moving, mixing = [index for index, value in enumerate(args) if moves(value)], function.__name__.strip("_") in MIXING
+        if mixing:
+            self.refuse("a product of matrices")
         if len(moving) < 2:
             return function(*args, **options)
         gates = [index for index in moving if hasattr(args[index], "gate")]
-        if len(gates) in (0, len(moving)) and function.__name__.strip("_") not in MIXING:
+        if len(gates) in (0, len(moving)) and not mixing:
             sizes = {index: different_numbers(args[index]) for index in moving}
             gates = [index for index in moving if sizes[index] < max(sizes.values())]
         if len(gates) in (0, len(moving)):
@@ -239,8 +244,8 @@ class Propagation:
             return function(*(0.5 * value + 0.5 * value.detach() if index in moving else value for index, value in enumerate(args)), **options)
         return function(*(value.detach() if index in gates else value for index, value in enumerate(args)), **options)
 
-    def quotient(self, function, first, second, **options):
-        return function(first, second.detach() if moves(first) and moves(second) else second, **options)
+    def quotient(self, function, input, other, **options):
+        return function(input, other.detach() if moves(input) and moves(other) else other, **options)
 
     def attention(self, function, query, key, value, *rest, **options):
         self.refuse("attention")
@@ -253,9 +258,9 @@ class Propagation:
         query, key = query.detach(), key.detach()
         with torch.no_grad():
             output = function(query, key, value, width, heads, into, into_bias, *rest, **options)[0]
-            whole = function(query, key, torch.zeros_like(value), width, heads, into, into_bias, *rest, **options)[0]
+            of_biases = function(query, key, torch.zeros_like(value), width, heads, into, into_bias, *rest, **options)[0]
         handed_on, weights = function(query, key, value, width, heads, into, into_bias, *rest, **options)
-        return self.keep(output, handed_on - whole), weights
+        return self.keep(output, handed_on - of_biases), weights
 
     def layer_norm(self, function, input, normalized_shape, weight=None, bias=None, eps=1e-5):
         self.refuse("layer normalisation")
