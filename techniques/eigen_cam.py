@@ -13,8 +13,7 @@ from __future__ import annotations
 from typing import Annotated, NamedTuple
 
 from techniques.base import Heatmap, Help, LayerName, LoadedModel, Predictions, Run, Sample, technique, torch
-from techniques.base.class_maps import doubt, enlarged, layer_to_read, no_places, predictions
-from techniques.base.hooks import watching
+from techniques.base.class_maps import doubt, enlarged, layer_to_read, maps_of_layer, no_places, predictions
 
 
 class Answer(NamedTuple):
@@ -42,12 +41,10 @@ def eigen_cam(
     """A map `[H, W]` in the unit of the layer's activations; signed where values lie below zero. Raises IncompatibleModel for a layer
     without a grid."""
     chosen = layer_to_read(model, layer)
-    outputs: dict[str, torch.Tensor] = {}
     run.check()
-    with torch.no_grad(), watching(model, [chosen.name], lambda name, output: outputs.update({name: output.clone()})):
-        logits = model.logits(sample.pixels)
+    maps, logits = maps_of_layer(sample, model, chosen)
     run.check()
-    values, share = first_component(chosen.maps(outputs[chosen.name])[0], centred)
+    values, share = first_component(maps, centred)
     values = enlarged(values[None, None], sample.pixels.shape[2:])[0, 0]
     what = "what sets the places apart" if centred else "what they hold"
     caption = f"The strongest pattern in {chosen.name}: it makes up {100 * share:.0f} % of {what}{doubt(chosen)}"

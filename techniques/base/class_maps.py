@@ -15,7 +15,7 @@ from model_zoo.deferred import torch
 from model_zoo.errors import IncompatibleModel
 from model_zoo.layers import Layer
 from model_zoo.loaded import LoadedModel
-from techniques.base.hooks import gradient_at, logits_from_layer
+from techniques.base.hooks import gradient_at, logits_from_layer, watching
 from techniques.base.parameters import Help
 from techniques.base.results import Browser, Heatmap, Predictions
 
@@ -68,6 +68,18 @@ def layer_to_read(model: LoadedModel, name: str | None) -> Layer:
     if chosen.kind == "vector":
         raise IncompatibleModel(f"The layer “{chosen.name}” has no places in the picture. Choose one that has, such as “{layer_with_places(model)}”.")
     return chosen
+
+
+def maps_of_layer(sample: Sample, model: LoadedModel, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the layer answers to the picture at its last use, as maps `[C, h, w]`, and the logits `[1, K]`, from one pass without a gradient."""
+    outputs: list[torch.Tensor] = []
+
+    def see(_name: str, output: torch.Tensor) -> None:
+        outputs[:] = [output.clone()]  # what follows may add to it in place
+
+    with torch.no_grad(), watching(model, [layer.name], see):
+        logits = model.logits(sample.pixels)
+    return layer.maps(outputs[0])[0], logits
 
 
 def explained(model: LoadedModel, logits: torch.Tensor, target: int | None) -> list[int]:
