@@ -14,6 +14,7 @@ are compared with whole passes first; where they differ, or a network cannot be 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -86,6 +87,7 @@ def _way(model: LoadedModel, layer: Layer, pixels: torch.Tensor, probe: torch.Te
     def whole(channels: torch.Tensor) -> torch.Tensor:
         return logits_with(model, layer, pixels.expand(len(channels), -1, -1, -1), lambda output: _without(layer, output, channels))
 
+    warnings.filterwarnings("ignore", message="There is a performance drop because we have not yet implemented the batching rule")
     if len(probe):
         expected = whole(probe)
         try:

@@ -5,7 +5,8 @@ Finer-CAM: Zhang, Gu, Chowdhury, Mai, Carlyn, Berger-Wolf, Su and Chao 2025, arX
 y_d in place of y_c, with the mean of y_d over several similar classes. Which classes are similar is told by their logits.
 Departure: by default these are the most probable other classes, which for the predicted class are the nearest logits, as in the
 paper; for a class that is not predicted the first of them is the prediction, and the map says what would speak against it.
-The final ReLU can be left away.
+The final ReLU is left away unless
+`signed` is switched off: what speaks for the others is half of the answer.
 
 One forward pass serves all classes, each costs a backward pass through what follows the layer.
 """
@@ -51,7 +52,7 @@ def finer_cam(
     ] = "the most probable",
     rivals: Annotated[int, Range(1, RIVALS, 1, "classes"), Help("With the mean of how many other classes it is compared.")] = 3,
     strength: Annotated[float, Range(0, 1, 0.1), Help("How much of the other classes is taken away: 0 is Grad-CAM, 1 the plain difference.")] = 0.6,
-    signed: Signed = False,
+    signed: Signed = True,
 ) -> Answer:
     """A map `[H, W]` of the class against the mean of its rivals, in logits per cell of the layer's grid; and against each of them.
 

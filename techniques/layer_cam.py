@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from techniques.base import Browser, Heatmap, Layer, LayerName, LoadedModel, Predictions, Run, Sample, TargetClass, technique, torch
+from techniques.base.attention import attending
 from techniques.base.class_maps import browser, class_name, doubt, enlarged, evidence, no_places, predictions
 from techniques.base.hooks import gradient_at, logits_from_layers
 
@@ -66,16 +67,24 @@ def layer_cam(
 
 
 def stages(model: LoadedModel) -> list[Layer]:
-    """For each size of grid up to the default layer's, coarse ones first, the last among the outermost modules with maps of this size."""
-    last = model.layer()
-    before = [layer for layer in model.layers[: model.layers.index(last)] if layer.kind != "vector" and layer.local] + [last]
-    by_grid: dict[tuple[int, int], Layer] = {}
-    for layer in before:
-        known = by_grid.get(layer.grid)
-        if known is None or layer is last or (known is not last and layer.name.count(".") <= known.name.count(".")):
-            by_grid[layer.grid] = layer
-    finer = sorted((grid for grid in by_grid if grid >= last.grid), key=lambda grid: grid[0] * grid[1])
-    return [by_grid[grid] for grid in finer[:STAGES]]
+    """For each size of grid up to the default layer's, coarse ones first, the last among the outermost modules with maps of this size.
+
+    A finer grid has to come earlier in the network. What lies inside an attention is left out: maps there may be of
+    queries by keys.
+    """
+    last, inside = model.layer(), tuple(f"{name}." for name in attending(model))
+    outermost: dict[tuple[int, int], Layer] = {last.grid: last}
+    for layer in model.layers[: model.layers.index(last)]:
+        if layer.kind == "vector" or not layer.local or layer.grid[0] <= last.grid[0] or f"{layer.name}.".startswith(inside):
+            continue
+        known = outermost.get(layer.grid)
+        if known is None or layer.name.count(".") <= known.name.count("."):
+            outermost[layer.grid] = layer
+    chosen: list[Layer] = []
+    for layer in sorted(outermost.values(), key=lambda layer: layer.grid):
+        if not chosen or model.layers.index(layer) < model.layers.index(chosen[-1]):
+            chosen.append(layer)
+    return chosen[:STAGES]
 
 
 def _maps(maps: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:

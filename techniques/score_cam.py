@@ -6,7 +6,8 @@ layer is enlarged to the picture, scaled to [0, 1] and multiplied with it; the w
 class logits of these pictures, less that of a baseline; the map is relu(sum of weight * A_k). Departures: outside its stencil
 the picture turns into `fill`, where the paper multiplies the network's input (which makes it the mean colour of the training
 pictures, nearly grey); and only those channels take part whose maps vary most, `channels` of them, where the paper takes all.
-A map without variation lets nothing through: its picture is `fill` alone, which is asked for once.
+A map without variation lets nothing through: its picture is `fill` alone, which is asked for once. In a layer with values below
+zero each map counts from its smallest value up, as its stencil does; behind a ReLU that changes nothing.
 
 Covered pictures go through the network in batches, channels last in memory. Where the processor multiplies bfloat16 itself, all
 of them go through it in bfloat16 first; then those that weigh most once more in float32, until the error that is left, judged by
@@ -57,6 +58,7 @@ def score_cam(
     maps, logits = maps_of_layer(sample, model, chosen)
     classes = explained(model, logits, target)
     filling = fill_pixels(fill, sample.pixels)
+    maps = maps - maps.amin((1, 2), keepdim=True).clamp(max=0)
     spread = maps.amax((1, 2)) - maps.amin((1, 2))
     order = spread.argsort(descending=True)[: min(channels, int(spread.gt(0).sum()))]
     scores = Scores(sample, model, filling, maps, classes, run)
