@@ -15,7 +15,7 @@ import math
 from typing import Annotated, NamedTuple
 
 from techniques.base import Heatmap, Help, LoadedModel, Note, Picture, Predictions, Range, Run, Sample, TargetClass, technique, torch
-from techniques.base.batches import pictures_at_once
+from techniques.base.batches import batch_size
 from techniques.base.covering import Fill, Windows, fill_pixels, what_changed
 
 PASSES = (4, 2, 1)  # every fourth square in both directions, then every second, then all
@@ -56,7 +56,7 @@ def occlusion(
         before = model.logits(pixels)[0]
         target = int(model.predicted(before)) if target is None else target
         after = before.new_zeros(*windows.counts, model.classes)
-        for coarseness, positions, last in run.steps(_batches(windows.counts, pictures_at_once(model)), "Batch of covered pictures"):
+        for coarseness, positions, last in run.steps(_batches(windows.counts, batch_size(model)), "Batch of covered pictures"):
             rows, columns = zip(*positions)
             after[rows, columns] = model.logits(windows.covered(pixels, filling, positions))
             if last and coarseness > 1:

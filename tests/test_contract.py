@@ -12,6 +12,7 @@ import hashlib
 import math
 import pickle
 import random
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -566,7 +567,7 @@ def test_both_ends_of_a_range_are_allowed_and_what_lies_beyond_is_not(technique:
 
 
 def test_a_setting_that_the_technique_does_not_have_is_refused_by_name(technique, any_model):
-    with pytest.raises(ParameterError, match=f"{technique.title} has no setting “no_such_setting”. Expected "):
+    with pytest.raises(ParameterError, match=re.escape(f"{technique.title} has no setting “no_such_setting”. Expected ")):
         execute(technique, given(technique, any_model), any_model, {"no_such_setting": 1})
 
 

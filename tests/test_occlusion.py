@@ -117,8 +117,8 @@ def test_the_size_of_a_batch_does_not_change_the_maps(tiny_model, monkeypatch):
 
 def test_a_larger_layer_means_a_smaller_batch(tiny_models):
     cnn, small = tiny_models["cnn"], tiny_models["one_channel"]
-    assert batches.pictures_at_once(cnn) == 64 * 2**20 // (4 * (3 * 32 * 32 + 3 * 8 * 32 * 32))
-    assert batches.pictures_at_once(small) > batches.pictures_at_once(cnn)
+    assert batches.batch_size(cnn) == 64 * 2**20 // (4 * (3 * 32 * 32 + 3 * 8 * 32 * 32))
+    assert batches.batch_size(small) > batches.batch_size(cnn)
 
 
 @pytest.mark.parametrize("size", [(28, 28), (32, 48), (160, 160), (7, 5)])

@@ -54,10 +54,11 @@ def fooled():
 
 @pytest.mark.parametrize("technique", COMPARING, ids=lambda technique: technique.name)
 def test_the_difference_is_after_less_before_in_every_technique(technique, tiny_models):
-    model = tiny_models["cnn"]
+    model = tiny_models["transformer" if technique.why_not(tiny_models["cnn"]) else "cnn"]
     before, after = (noise(model, seed) for seed in (0, 1))
-    answer = techniques.run(technique.name, [before, after], model, target=2)
-    alone = [panels(techniques.run(technique.name, one, model, target=2)) for one in (before, after)]
+    settings = {"target": 2} if technique.param("target") else {}
+    answer = techniques.run(technique.name, [before, after], model, **settings)
+    alone = [panels(techniques.run(technique.name, one, model, **settings)) for one in (before, after)]
     found = 0
     for name, panel in panels(answer).items():
         cells = dict(panel.leaves()) if isinstance(panel, Browser) else {(): panel}

@@ -1,18 +1,34 @@
-"""How many pictures go through a network at once when no gradient is wanted."""
+"""How many pictures go through a network, or through its end, at one time."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from model_zoo.layers import Layer
     from model_zoo.loaded import LoadedModel
 
+Item = TypeVar("Item")
+
 MEMORY = {"cpu": 64 * 2**20, "cuda": 2**30}  # bytes a batch may take; on a CPU larger batches are no faster
+MEMORY_OF_END = {"cpu": 256 * 2**20, "cuda": 2**30}  # more: each batch costs one pass up to the layer, too
 
 
-def pictures_at_once(model: LoadedModel) -> int:
-    """How many pictures fit into MEMORY: their pixels and three times the largest output of a layer, in float32."""
-    pixels = model.preprocessing.channels * math.prod(model.preprocessing.size)
-    largest = max((math.prod(layer.shape) for layer in model.layers), default=0)
-    return max(1, MEMORY.get(model.device.type, MEMORY["cpu"]) // (4 * (pixels + 3 * largest)))
+def batch_size(model: LoadedModel, after: Layer | None = None) -> int:
+    """How many pictures fit into MEMORY without a gradient: their pixels and three times the largest output of a layer, in float32.
+
+    With `after`, only what this layer and those behind it put out counts, and MEMORY_OF_END: one picture up to that layer,
+    and from there on so many versions of what it puts out.
+    """
+    layers = model.layers if after is None else model.layers[model.layers.index(after) :]
+    pixels = model.preprocessing.channels * math.prod(model.preprocessing.size) if after is None else 0
+    largest = max((math.prod(layer.shape) for layer in layers), default=0)
+    memory = MEMORY if after is None else MEMORY_OF_END
+    return max(1, memory.get(model.device.type, memory["cpu"]) // (4 * (pixels + 3 * largest)))
+
+
+def parts(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+    """`items` in parts of `size`, the last one perhaps smaller."""
+    return [items[start : start + size] for start in range(0, len(items), size)]

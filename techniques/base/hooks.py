@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from model_zoo.deferred import torch
 
 if TYPE_CHECKING:
+    from model_zoo.layers import Layer
     from model_zoo.loaded import LoadedModel
 
 
@@ -75,3 +76,29 @@ def _pass_from_layer(model: LoadedModel, layer: str, pixels: torch.Tensor) -> tu
     with torch.enable_grad(), watching(model, [layer], make_leaf):
         logits = model.logits(pixels)
     return logits, outputs[-1]
+
+
+def logits_from_layers(model: LoadedModel, layers: Iterable[str], pixels: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """One forward pass with a graph from the first of the `layers` on: (logits `[B, K]`, each layer's output by its name)."""
+    outputs: dict[str, torch.Tensor] = {}
+
+    def keep(name: str, output: torch.Tensor) -> torch.Tensor:
+        outputs[name] = output if output.requires_grad else output.detach().requires_grad_(True)
+        return outputs[name].clone()  # what follows may add to it in place
+
+    with torch.enable_grad(), watching(model, layers, keep):
+        logits = model.logits(pixels)
+    return logits, outputs
+
+
+def logits_with(model: LoadedModel, layer: Layer, pixels: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """Logits `[B, K]` of `pixels` without a gradient when `change(output)` takes the place of what the layer puts out at its last use."""
+    uses = 0
+
+    def see(_name: str, output: torch.Tensor) -> torch.Tensor | None:
+        nonlocal uses
+        uses += 1
+        return change(output) if uses == layer.calls else None
+
+    with torch.no_grad(), watching(model, [layer.name], see):
+        return model.logits(pixels)

@@ -27,7 +27,7 @@ import numpy as np
 
 from model_zoo.deferred import torch
 from techniques.base.agreement import rank_correlation
-from techniques.base.batches import pictures_at_once
+from techniques.base.batches import batch_size, parts
 from techniques.base.covering import fill_pixels
 from techniques.base.results import Heatmap
 from techniques.base.scrambling import scrambled, shifted
@@ -182,7 +182,7 @@ def _lines(orders: list[np.ndarray], pixels: torch.Tensor, model: LoadedModel, t
     lines[:, 0, 0] = lines[:, 1, -1] = ends[1]
     lines[:, 0, -1] = lines[:, 1, 0] = ends[0]
     places = [(order, comes, point) for order in range(len(orders)) for comes in (0, 1) for point in range(1, sizes.points)]
-    for batch in run.steps(_cut(places, pictures_at_once(model)), "batch"):
+    for batch in run.steps(parts(places, batch_size(model)), "batch"):
         pictures = []
         for order, comes, point in batch:
             turned = turns[order] < round(turns[order].numel() * point / sizes.points)
@@ -190,10 +190,6 @@ def _lines(orders: list[np.ndarray], pixels: torch.Tensor, model: LoadedModel, t
         for place, probability in zip(batch, model.probabilities(torch.cat(pictures))[:, target].tolist()):
             lines[place] = probability
     return lines
-
-
-def _cut(items: list, size: int) -> list[list]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def scrambling(question: Question, map_: Heatmap, sample: Sample, model: LoadedModel, sizes: Sizes, run: Run) -> Scrambling:
@@ -245,7 +241,7 @@ def infidelity(values: np.ndarray, pixels: torch.Tensor, model: LoadedModel, tar
     with torch.no_grad():
         before = model.logits(pixels)[0, target]
         after = []
-        for batch in run.steps(_cut(list(gone), pictures_at_once(model)), "batch"):
+        for batch in run.steps(parts(list(gone), batch_size(model)), "batch"):
             covered = torch.from_numpy(np.stack(batch))[:, None].to(pixels.device)
             after.append(model.logits(torch.where(covered, filling, pixels))[:, target])
     change = (before - torch.cat(after)).double().cpu().numpy()
