@@ -1,0 +1,57 @@
+"""Every call of a torch function while a network runs, wherever it stands: in a module, in a function, in place, used twice.
+
+Hooks on modules miss an activation that is called as a function, and fire once too often where a module is used twice. A
+mode of torch sees each call itself. It belongs to the thread that entered it, and is gone when its block ends, however it
+ends; the network is not touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from model_zoo.deferred import torch
+
+
+@contextmanager
+def intercepting(answer: Callable[[str, Callable, tuple, Callable], Any]) -> Iterator[None]:
+    """Have every call of a torch function answered by `answer(name, function, arguments, again)`.
+
+    `name` is what the function is called, without the underscores of its in-place and operator forms (`relu_`, `__mul__`).
+    `function` takes the arguments by position; named ones it carries already. Calls that `answer` makes are not
+    intercepted; those inside `again(other, *arguments)` are.
+    """
+
+    class Mode(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, function, types, arguments=(), named=None):
+            name = getattr(function, "__name__", "").strip("_")
+            return answer(name, partial(function, **named) if named else function, arguments, self.again)
+
+        def again(self, other, *arguments, **named):
+            with self:
+                return other(*arguments, **named)
+
+    with Mode():
+        yield
+
+
+def depends(value: Any) -> bool:
+    """Whether it is a tensor that a gradient flows through: one that the picture has an influence on."""
+    return isinstance(value, torch.Tensor) and value.requires_grad
+
+
+def in_its_place(function: Callable, arguments: tuple) -> tuple[torch.Tensor, torch.Tensor, Callable]:
+    """Call a function on a copy of its first argument: (that copy, the answer, how another answer takes its place).
+
+    The copy stays as it is, and the answer is another tensor, also where the function overwrites what it is given. There
+    the last of the three writes into the first argument itself, as the caller expects; it returns what the caller sees.
+    """
+    given, *others = arguments
+    copied = given.clone()
+    output = function(copied, *others)
+    if output is not copied:
+        return copied, output, lambda other: other
+    copied = given.clone()
+    return copied, function(copied.clone(), *others), given.copy_
