@@ -6,8 +6,8 @@ has the rules, among them ours for products, normalisation and softmax, which th
 baseline, one on the picture and one way back: as fast as a gradient. Departures: the colour channels are summed, and what
 is explained is the logit of the class alone, not its distance from the mean of all logits (section 3.6).
 
-Written here because captum's, on modules alone, refuses networks that use a module twice, gives its max pooling wrong
-shares where windows overlap, and has the plain gradient for SiLU, GELU, Hardswish, and products.
+Written here because captum's, on modules alone, refuses networks that use a module twice, leaves its rule for max
+pooling out where a ReLU comes before, keeps one of two windows that share their largest input, and has the plain gradient for SiLU, GELU, Hardswish, and products.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from techniques.base import Heatmap, LoadedModel, Note, Run, Sample, Seed, TargetClass, technique
-from techniques.base.completeness import Baseline, completeness
+from techniques.base.attributions import Baseline, attribution_maps, completeness
 from techniques.base.covering import fill_pixels
 from techniques.base.multipliers import multipliers
 
 
 class Answer(NamedTuple):
     deep_lift: Heatmap
+    averaged: Heatmap
     note: Note
 
 
@@ -36,16 +37,16 @@ class Answer(NamedTuple):
 def deep_lift(
     sample: Sample, model: LoadedModel, run: Run, *, target: TargetClass = None, baseline: Baseline = "black", seed: Seed = 0
 ) -> Answer:
-    """Signed map `[H, W]` in logits, and how well it adds up to the difference between picture and baseline."""
+    """Signed map `[H, W]` in logits, the same averaged over surroundings, and how well it adds up to the difference between picture and baseline."""
     run.check()
     start = fill_pixels(baseline, sample.pixels, seed)
     found = multipliers(model, sample.pixels, start, target, run)
-    values = ((sample.pixels - start) * found.multipliers)[0].sum(0)
+    shares = (sample.pixels - start) * found.multipliers
     label = model.label(found.target)
     after, before = float(found.logits[found.target]), float(found.of_baseline[found.target])
-    cause = "This network has a step for which there is no rule, where the plain gradient was taken"
+    cause = "A step of this network has no rule and kept its plain gradient, or rounding grew on the way back"
     caption = f"What raised (positive) and lowered (negative) the logit of “{label}”, compared with {baseline}"
     return Answer(
-        Heatmap(values, signed=True, unit="logit", caption=caption),
-        Note(completeness(float(values.sum()), after, before, label, f"{baseline} baseline", cause)),
+        *attribution_maps(shares, caption),
+        Note(completeness(float(shares.sum()), after, before, label, f"{baseline} baseline", cause)),
     )

@@ -5,7 +5,8 @@ Gradient SHAP: Lundberg and Lee 2017, arXiv:1705.07874, approximate Shapley valu
 SHAP library, and as expected gradients in Erion et al. 2021, arXiv:1906.10670, equation 3: the mean of (x - x0) times the
 gradient at a random point between a random baseline x0 and the picture x. Departures: the baselines are not pictures of a
 training set, which an app does not have, but random even colours, noise, or the picture in random degrees of blur; no noise
-is added to the points (SmoothGrad does that); the colour channels are summed.
+is added to the points (SmoothGrad does that); one point lies in each of n equal parts of the way, in random order, so that
+no part of it is left out; the colour channels are summed.
 
 Each baseline meets one point. What the map should add up to is the logit less the baselines' mean; that it does so only
 on average, and how far chance may lead it astray, is told.
@@ -16,6 +17,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, NamedTuple
 
 from techniques.base import Heatmap, Help, LoadedModel, Note, Range, Run, Sample, Seed, TargetClass, technique, torch
+from techniques.base.attributions import attribution_maps
 from techniques.base.covering import blurred
 from techniques.base.gradients import batches, gradients_of
 
@@ -27,6 +29,7 @@ Baselines = Annotated[
 
 class Answer(NamedTuple):
     gradient_shap: Heatmap
+    averaged: Heatmap
     note: Note
 
 
@@ -48,25 +51,24 @@ def gradient_shap(
     samples: Annotated[int, Range(5, 500, 1, "baselines"), Help("How many baselines; more are less noisy and slower.")] = 50,
     seed: Seed = 0,
 ) -> Answer:
-    """Signed map `[H, W]` in logits, the mean over all baselines, and what it adds up to."""
+    """Signed map `[H, W]` in logits, the mean over all baselines, the same averaged over surroundings, and what it adds up to."""
     pixels, generator = sample.pixels, torch.Generator().manual_seed(seed)
     run.check()
     target = model.target(target, pixels)
     label, total, sums, before = model.label(target), torch.zeros_like(pixels), [], []
 
     def shown() -> Answer:
-        values = (total / len(sums))[0].sum(0)
         caption = f"What raised (positive) and lowered (negative) the logit of “{label}”, mean over {len(sums)} baselines ({baselines})"
-        return Answer(Heatmap(values, signed=True, unit="logit", caption=caption), Note(_told(sums, before, after, label)))
+        return Answer(*attribution_maps(total / len(sums), caption), Note(_told(sums, before, after, label)))
 
+    ways = ((torch.randperm(samples, generator=generator) + torch.rand(samples, generator=generator)) / samples).view(-1, 1, 1, 1).to(pixels)
     with torch.no_grad():
         after = float(model.logits(pixels)[0, target])
     for number, batch in enumerate(run.steps(batches(model, samples), "Batch of baselines"), 1):
         starts = torch.cat([_baseline(baselines, pixels, generator) for _ in batch])
-        shares = torch.stack([torch.rand((), generator=generator) for _ in batch]).view(-1, 1, 1, 1).to(pixels)
         with torch.no_grad():
             before += model.logits(starts)[:, target].tolist()
-        _, gradients = gradients_of(model, starts + shares * (pixels - starts), target)
+        _, gradients = gradients_of(model, starts + ways[batch.start : batch.stop] * (pixels - starts), target)
         products = (pixels - starts) * gradients
         total += products.sum(0)
         sums += products.sum((1, 2, 3)).tolist()

@@ -12,13 +12,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from techniques.base import Heatmap, LoadedModel, Note, Run, Sample, Seed, TargetClass, technique, torch
-from techniques.base.completeness import Baseline, completeness
+from techniques.base.attributions import Baseline, attribution_maps, completeness
 from techniques.base.covering import fill_pixels
 from techniques.base.gradients import gradients_of
 
 
 class Answer(NamedTuple):
     input_x_gradient: Heatmap
+    averaged: Heatmap
     note: Note
 
 
@@ -34,17 +35,16 @@ class Answer(NamedTuple):
 def input_x_gradient(
     sample: Sample, model: LoadedModel, run: Run, *, target: TargetClass = None, baseline: Baseline = "black", seed: Seed = 0
 ) -> Answer:
-    """Signed map `[H, W]` in logits, summed over the channels, and how well it adds up."""
-    target = model.target(target, sample.pixels)
+    """Signed map `[H, W]` in logits, summed over the channels, the same averaged over surroundings, and how well it adds up."""
     run.check()
     start = fill_pixels(baseline, sample.pixels, seed)
-    logit, gradient = gradients_of(model, sample.pixels, target)
-    run.check()
     with torch.no_grad():
-        before = model.logits(start)[0, target]
-    values = ((sample.pixels - start) * gradient)[0].sum(0)
-    label = model.label(target)
+        ends = model.logits(torch.cat([start, sample.pixels]))
+    target = int(model.predicted(ends[1])) if target is None else target
+    run.check()
+    shares = (sample.pixels - start) * gradients_of(model, sample.pixels, target)[1]
+    label, (before, after) = model.label(target), ends[:, target].tolist()
     return Answer(
-        Heatmap(values, signed=True, unit="logit", caption=f"Gradient times pixel, from {baseline}: positive for “{label}”, negative against it"),
-        Note(completeness(float(values.sum()), float(logit), float(before), label, f"{baseline} baseline", "The network is not linear in between")),
+        *attribution_maps(shares, f"Gradient times pixel, counted from {baseline}: positive values speak for “{label}”, negative ones against it"),
+        Note(completeness(float(shares.sum()), after, before, label, f"{baseline} baseline", "The network is not linear in between")),
     )

@@ -14,13 +14,14 @@ from __future__ import annotations
 from typing import Annotated, NamedTuple
 
 from techniques.base import Curve, Heatmap, Help, LoadedModel, Note, Picture, Range, Run, Sample, Seed, TargetClass, technique, torch
-from techniques.base.completeness import Baseline, completeness
+from techniques.base.attributions import Baseline, attribution_maps, completeness
 from techniques.base.covering import fill_pixels
 from techniques.base.gradients import batches, gradients_of
 
 
 class Answer(NamedTuple):
     integrated_gradients: Heatmap
+    averaged: Heatmap
     path: Curve
     baseline: Picture
     note: Note
@@ -44,7 +45,7 @@ def integrated_gradients(
     steps: Annotated[int, Range(5, 300, 1, "points"), Help("How many points on the way; more add up better and take longer.")] = 50,
     seed: Seed = 0,
 ) -> Answer:
-    """Signed map `[H, W]` in logits; the logit at every point of the way; the baseline `[C, H, W]`; how well the map adds up."""
+    """Signed map `[H, W]` in logits, and averaged over surroundings; the logit at every point of the way; the baseline `[C, H, W]`; how well the map adds up."""
     pixels, start = sample.pixels, fill_pixels(baseline, sample.pixels, seed)
     run.check()
     with torch.no_grad():
@@ -55,14 +56,14 @@ def integrated_gradients(
     total, logits = torch.zeros_like(pixels), {0.0: before, 1.0: after}
 
     def shown(done: int) -> Answer:
-        values = ((pixels - start) * total / done)[0].sum(0)
+        found = (pixels - start) * total / done
         caption = f"What raised (positive) and lowered (negative) the logit of “{label}” on the way from {baseline}"
-        shares = sorted(logits)
+        way = sorted(logits)
         return Answer(
-            Heatmap(values, signed=True, unit="logit", caption=caption),
-            Curve(torch.tensor(shares), {label: torch.tensor([logits[share] for share in shares])}, "share of the way to the picture", "logit"),
+            *attribution_maps(found, caption),
+            Curve(torch.tensor(way), {label: torch.tensor([logits[share] for share in way])}, "share of the way to the picture", "logit"),
             Picture(start[0], label=f"Baseline ({baseline}), of {sample.origin}", caption=f"The baseline: {baseline}"),
-            Note(completeness(float(values.sum()), after, before, label, f"{baseline} baseline", "Take more steps")),
+            Note(completeness(float(found.sum()), after, before, label, f"{baseline} baseline", "Take more steps")),
         )
 
     for number, batch in enumerate(run.steps(batches(model, steps), "Batch of points on the way"), 1):

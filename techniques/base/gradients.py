@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from model_zoo.deferred import torch
+from techniques.base.calls import rightly
 from techniques.base.hooks import gradient_at
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ def deviation_for(pixels: torch.Tensor, noise: float) -> float:
 def gradients_of(model: LoadedModel, pixels: torch.Tensor, target: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The logit of the class `target` for each picture of `[B, C, H, W]`, and d logit / d pixel: `[B]`, `[B, C, H, W]`."""
     pixels = pixels.detach().requires_grad_(True)
-    with torch.enable_grad():
+    with torch.enable_grad(), rightly():
         logits = model.logits(pixels)[:, target]
-        return logits.detach(), gradient_at(logits.sum(), pixels)
+    return logits.detach(), gradient_at(logits.sum(), pixels)
 
 
 def absolute_gradients(model: LoadedModel, pixels: torch.Tensor, target: int) -> torch.Tensor:

@@ -33,7 +33,7 @@ ONE_BY_ONE = set(
 PRODUCTS = {"mul", "multiply", "matmul", "bmm", "einsum"}
 QUOTIENTS = {"div", "divide", "true_divide"}
 POOLS = {f"{kind}max_pool{axes}d": axes for kind in ("", "adaptive_") for axes in (1, 2, 3)}
-SAME = 1e-6  # inputs that differ by less have the derivative as multiplier: their quotient would be rounding
+SAME = 1e-4  # inputs that differ by less than this share of the larger have the derivative between them: their quotient would be rounding
 FAR = 1e9  # stands for the infinity that masks a place in attention
 
 
@@ -109,9 +109,10 @@ def _one_by_one(name, function, arguments, before):
     difference = given.detach() - before[0]
     with torch.no_grad():
         slope = (output - function(before[0], *arguments[1:])) / difference
-        close = difference.abs() < SAME
+        middle = (given + before[0]) / 2
+        close = difference.abs() <= SAME * torch.maximum(given.abs(), before[0].abs())  # never on two sides of zero
     if close.any():
-        leaf = given.detach().requires_grad_(True)
+        leaf = middle.requires_grad_(True)
         (derivative,) = torch.autograd.grad(function(leaf.clone(), *arguments[1:]).sum(), leaf)
         slope = torch.where(close, derivative, slope)
     return in_place(output.detach() + _leaning(given) * slope)
@@ -155,25 +156,25 @@ def _max_pool(name, function, arguments, before):
         (output, places), (start, places_before) = pooled(given), pooled(before[0])
         difference, most = given - before[0], torch.maximum(output, start)
         moved, moved_before = at(difference, places), at(difference, places_before)
-        risen = torch.where(moved.abs() < SAME, 1, (most - start) / moved)
-        fallen = torch.where(moved_before.abs() < SAME, 0, (output - most) / moved_before)
+        risen = torch.where(moved == 0, 1, (most - start) / moved)
+        fallen = torch.where(moved_before == 0, 0, (output - most) / moved_before)
     leaning = _leaning(given)
     return output + at(leaning, places) * risen + at(leaning, places_before) * fallen
 
 
 def _softmax(name, function, arguments, before):
-    """exp, a sum and a division, with one shift for both runs so that neither overflows."""
+    """y = exp(z) one by one, z = x - log sum exp(x). As the answers sum to one, the multipliers L of exp say how x changes the
+    second: by the mean of x with weights L. At equal inputs this is the derivative."""
     given, output = arguments[0], function(*arguments).detach()
     axis = _named(function).get("dim", arguments[1] if len(arguments) > 1 else -1)
     with torch.no_grad():
-        shift = torch.maximum(given, before[0]).amax(axis, keepdim=True)
-        power, start = (given - shift).exp(), (before[0] - shift).exp()
-        total, total_before = (values.sum(axis, keepdim=True).clamp_min(1e-30) for values in (power, start))
-        difference = given - before[0]
-        slope = torch.where(difference.abs() < SAME, power, (power - start) / difference)
-        inverse, shared = (1 / total + 1 / total_before) / 2, (power + start) / 2 / (total * total_before)
-    rising = _leaning(given) * slope
-    return output + rising * inverse - rising.sum(axis, keepdim=True) * shared
+        logs = given.log_softmax(axis)
+        difference = logs - before[0].log_softmax(axis)
+        start = function(before[0], *arguments[1:])
+        slope = torch.where(difference.abs() < SAME, (output + start) / 2, (output - start) / difference)
+        weights = slope / slope.sum(axis, keepdim=True)
+    leaning = _leaning(given)
+    return output + slope * (leaning - (weights * leaning).sum(axis, keepdim=True))
 
 
 def _standardised(values, axes, eps):

@@ -48,9 +48,10 @@ class Rectified(NamedTuple):
         others = [name for name in self.met if name not in TRUE]
         if not others:
             return f"What is negative was cut off at {uses}, wherever the network calls them."
+        like = f"{' and '.join(others)} only {'resembles' if len(others) == 1 else 'resemble'} it"
         return (
-            f"What is negative was cut off at {uses}. The method was made for ReLU; {' and '.join(others)} "
-            "only resemble it, and the rule is carried over: read this map with more caution than one of a ReLU network."
+            f"What is negative was cut off at {uses}. The method was made for ReLU; {like}, and the rule is carried over: "
+            "read this map with more caution than one of a ReLU network."
         )
 
 
