@@ -4,14 +4,17 @@ is bright.
 Guided Grad-CAM: Selvaraju et al. 2017, arXiv:1610.02391, section 3.2: the guided gradient times the enlarged map of
 Grad-CAM, pixel by pixel. Departures: neither factor is normalised, so the numbers of two classes can be compared; the
 colour channels become one number as in Saliency, and the picture in colour, as in the paper, follows. The rule for
-activations that are not ReLU is that of guided backpropagation (`techniques.base.rectifiers`).
+activations that are not ReLU is that of guided backpropagation (`techniques.base.rectifiers`). Where no layer is named and
+nothing in the model's own choice speaks for the class, the last layer before it in which something does is taken, and named.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, NamedTuple
 
-from techniques.base import Heatmap, Help, IncompatibleModel, LayerName, LoadedModel, Note, Picture, Run, Sample, TargetClass, technique
+from techniques.base import (
+    Heatmap, Help, IncompatibleModel, Layer, LayerName, LoadedModel, Note, Picture, Run, Sample, TargetClass, technique, torch,
+)  # fmt: skip
 from techniques.base.class_maps import has_no_places, layer_with_places, map_of_class
 from techniques.base.rectifiers import no_rectifier, rectified_gradient
 
@@ -49,19 +52,16 @@ def guided_grad_cam(
 ) -> Answer:
     """Unsigned map `[H, W]`, the size of the guided gradient times Grad-CAM, in squared logits per unit of intensity; the same in
     colour, signed `[C, H, W]`; and Grad-CAM alone. Raises IncompatibleModel where the network calls no rectifier, for a
-    layer without places."""
+    layer without places, and where nothing in it speaks for the class."""
     run.check()
     missing = has_no_places(model, layer)
     if missing:
         raise IncompatibleModel(f"Guided Grad-CAM needs places: {missing}. Choose one that has, such as “{layer_with_places(model)}”.")
-    chosen = model.layer(layer or layer_with_places(model))
     found = rectified_gradient(model, sample.pixels, target, "guided")
-    run.check()
     label = model.label(found.target)
-    regions = map_of_class(model, chosen, sample.pixels, found.target)
+    chosen, regions = _regions(model, layer or layer_with_places(model), sample.pixels, found.target, run, others=layer is None)
     product = found.gradient[0] * regions
     size = product.abs()
-    empty = "" if regions.any() else f"Nothing in {chosen.name} speaks for “{label}”, so the map is empty; choose another layer or class. "
     doubt = "" if chosen.local else f"The layer {chosen.name} keeps its places in another order, so the map is not to be read by place. "
     return Answer(
         Heatmap(
@@ -71,5 +71,17 @@ def guided_grad_cam(
         ),
         Picture(product, signed=True, caption="The same in colour: brighter than grey is positive") if len(product) in (1, 3) else None,
         Heatmap(regions, unit="logit", caption=f"Grad-CAM: what speaks for “{label}” in {chosen.name}"),
-        Note(empty + doubt + found.told),
+        Note(doubt + found.told),
     )
+
+
+def _regions(model: LoadedModel, name: str, pixels: torch.Tensor, target: int, run: Run, others: bool) -> tuple[Layer, torch.Tensor]:
+    """The named layer and Grad-CAM's map `[H, W]` of it; with `others`, of the last one before it whose map is not empty."""
+    layers = model.spatial_layers()
+    position = [layer.name for layer in layers].index(name)
+    for layer in layers[position::-1] if others else [layers[position]]:
+        run.check()
+        regions = map_of_class(model, layer, pixels, target)
+        if regions.any():
+            return layer, regions
+    raise IncompatibleModel(f"Nothing in the layer “{name}” speaks for “{model.label(target)}” here, so no line is kept. Choose another layer or class.")

@@ -23,7 +23,7 @@ class Answer(NamedTuple):
     integrated_gradients: Heatmap
     averaged: Heatmap
     path: Curve
-    baseline: Picture
+    baseline: Picture | None
     note: Note
 
 
@@ -45,7 +45,8 @@ def integrated_gradients(
     steps: Annotated[int, Range(5, 300, 1, "points"), Help("How many points on the way; more add up better and take longer.")] = 50,
     seed: Seed = 0,
 ) -> Answer:
-    """Signed map `[H, W]` in logits, and averaged over surroundings; the logit at every point of the way; the baseline `[C, H, W]`; how well the map adds up."""
+    """Signed map `[H, W]` in logits, and averaged over surroundings; the logit at every point of the way; the baseline `[C, H, W]` where
+    it is not of one colour; how well the map adds up."""
     pixels, start = sample.pixels, fill_pixels(baseline, sample.pixels, seed)
     run.check()
     with torch.no_grad():
@@ -62,7 +63,7 @@ def integrated_gradients(
         return Answer(
             *attribution_maps(found, caption),
             Curve(torch.tensor(way), {label: torch.tensor([logits[share] for share in way])}, "share of the way to the picture", "logit"),
-            Picture(start[0], label=f"Baseline ({baseline}), of {sample.origin}", caption=f"The baseline: {baseline}"),
+            Picture(start[0], label=f"Baseline ({baseline}), of {sample.origin}", caption="The baseline") if baseline in ("blur", "noise") else None,
             Note(completeness(float(found.sum()), after, before, label, f"{baseline} baseline", "Take more steps")),
         )
 

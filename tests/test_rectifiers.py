@@ -192,6 +192,16 @@ def test_nothing_stands_between_torch_and_its_caller_after_a_run_or_an_error(nam
     assert torch._C._len_torch_function_stack() == 0
 
 
+def test_where_nothing_in_the_default_layer_speaks_for_the_class_the_last_layer_before_it_in_which_something_does_is_taken(tiny_models):
+    model = tiny_models["one_channel"]
+    sample = Sample.from_pixels(torch.rand(1, 28, 28, generator=torch.Generator().manual_seed(3)), "noise")
+    assert not techniques.run("grad_cam", sample, model).grad_cam.cell("6").values.any()
+    answer = techniques.run("guided_grad_cam", sample, model, target="6")
+    assert model.default_layer not in answer.grad_cam.caption and answer.guided_grad_cam.values.any()
+    with pytest.raises(IncompatibleModel, match=f"Nothing in the layer “{model.default_layer}” speaks for “6” here"):
+        techniques.run("guided_grad_cam", sample, model, target="6", layer=model.default_layer)
+
+
 def test_guided_grad_cam_refuses_a_layer_without_places(twins):
     with pytest.raises(IncompatibleModel, match="the layer “head” has no places"):
         techniques.run("guided_grad_cam", sample_for(twins[0]), twins[0], layer="head")
