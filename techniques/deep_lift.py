@@ -6,8 +6,9 @@ has the rules, among them ours for products, normalisation and softmax, which th
 baseline, one on the picture and one way back: as fast as a gradient. Departures: the colour channels are summed, and what
 is explained is the logit of the class alone, not its distance from the mean of all logits (section 3.6).
 
-Written here because captum's, on modules alone, refuses networks that use a module twice, leaves its rule for max
-pooling out where a ReLU comes before, keeps one of two windows that share their largest input, and has the plain gradient for SiLU, GELU, Hardswish, and products.
+Written here because captum's, on modules alone, refuses networks that use a module twice, leaves its rule for max pooling
+out where a ReLU comes before, keeps one of two windows that share their largest input, and has the plain gradient for
+SiLU, GELU, Hardswish, and products.
 """
 
 from __future__ import annotations

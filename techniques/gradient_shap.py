@@ -2,7 +2,7 @@
 the score of the class, negative ones lowered it.
 
 Gradient SHAP: Lundberg and Lee 2017, arXiv:1705.07874, approximate Shapley values; as an expectation of gradients in the
-SHAP library, and as expected gradients in Erion et al. 2021, arXiv:1906.10670, equation 3: the mean of (x - x0) times the
+SHAP library, and as expected gradients in Erion et al. 2021, arXiv:1906.10670: the mean of (x - x0) times the
 gradient at a random point between a random baseline x0 and the picture x. Departures: the baselines are not pictures of a
 training set, which an app does not have, but random even colours, noise, or the picture in random degrees of blur; no noise
 is added to the points (SmoothGrad does that); one point lies in each of n equal parts of the way, in random order, so that

@@ -1,10 +1,11 @@
 """Fine lines of the picture that the network's activations were raised by: what is left of the gradient of a class when
 every ReLU on the way back stops what is negative.
 
-Guided backpropagation: Springenberg, Dosovitskiy, Brox and Riedmiller 2015, arXiv:1412.6806, section 3.4 and figure 1.
-`techniques.base.rectifiers` has the rule, and says how it is carried over to activations that are not ReLU. Departures:
-the way back begins at a class logit, not at a filter; the colour channels become one number as in Saliency, and the picture
-in colour, as in the paper, follows. Activations in place, called as functions, or used twice are found all the same.
+Guided backpropagation: Springenberg, Dosovitskiy, Brox and Riedmiller 2015, arXiv:1412.6806, the section on
+deconvolution and figure 1. `techniques.base.rectifiers` has the rule, and says how it is carried over to activations that
+are not ReLU. Departures: the way back begins at a class logit, not at a filter; the colour channels become one number as
+in Saliency, and the picture in colour, as in the paper, follows. Activations in place, called as functions, or used twice
+are found all the same.
 """
 
 from __future__ import annotations

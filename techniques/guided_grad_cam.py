@@ -84,4 +84,5 @@ def _regions(model: LoadedModel, name: str, pixels: torch.Tensor, target: int, r
         regions = map_of_class(model, layer, pixels, target)
         if regions.any():
             return layer, regions
-    raise IncompatibleModel(f"Nothing in the layer “{name}” speaks for “{model.label(target)}” here, so no line is kept. Choose another layer or class.")
+    label = model.label(target)
+    raise IncompatibleModel(f"Nothing in the layer “{name}” speaks for “{label}” here, so no line is kept. Choose another layer or class.")

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 from techniques.base import Heatmap, LoadedModel, Note, Run, Sample, Seed, TargetClass, technique, torch
 from techniques.base.attributions import Baseline, attribution_maps, completeness
+from techniques.base.calls import rightly
 from techniques.base.covering import fill_pixels
-from techniques.base.gradients import gradients_of
+from techniques.base.hooks import gradient_at
 
 
 class Answer(NamedTuple):
@@ -38,13 +39,16 @@ def input_x_gradient(
     """Signed map `[H, W]` in logits, summed over the channels, the same averaged over surroundings, and how well it adds up."""
     run.check()
     start = fill_pixels(baseline, sample.pixels, seed)
-    with torch.no_grad():
-        ends = model.logits(torch.cat([start, sample.pixels]))
-    target = int(model.predicted(ends[1])) if target is None else target
+    pixels = sample.pixels.clone().requires_grad_(True)
+    with torch.enable_grad(), rightly():
+        logits = model.logits(pixels)[0]
+    target = int(model.predicted(logits)) if target is None else target
+    shares = (sample.pixels - start) * gradient_at(logits[target], pixels)
     run.check()
-    shares = (sample.pixels - start) * gradients_of(model, sample.pixels, target)[1]
-    label, (before, after) = model.label(target), ends[:, target].tolist()
+    with torch.no_grad():
+        before, after = float(model.logits(start)[0, target]), float(logits[target])
+    label = model.label(target)
     return Answer(
-        *attribution_maps(shares, f"Gradient times pixel, counted from {baseline}: positive values speak for “{label}”, negative ones against it"),
+        *attribution_maps(shares, f"Gradient times pixel, counted from {baseline}: positive speaks for “{label}”, negative against it"),
         Note(completeness(float(shares.sum()), after, before, label, f"{baseline} baseline", "The network is not linear in between")),
     )

@@ -166,7 +166,7 @@ def test_max_pooling_without_a_relu_before_it_agrees_with_captum():
 
 
 def test_overlapping_max_pooling_adds_up_and_agrees_with_a_second_implementation():
-    """Appendix, window by window; captum's unpooling keeps one window only where two have the same largest input."""
+    """Window by window; captum's unpooling keeps one window only where two have the same largest input."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.MaxPool2d(3, 2, 1), nn.Flatten(), nn.Linear(2 * 36, 2))
     model = wrapped(network)

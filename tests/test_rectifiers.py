@@ -135,7 +135,10 @@ def two_layers(activation) -> tuple:
     return wrapped(network, 2), network[1], network[3]
 
 
-@pytest.mark.parametrize("activation", [nn.SiLU(), nn.Hardswish(), nn.GELU(), nn.ReLU6(), nn.LeakyReLU(0.1), nn.ELU(), nn.Mish(), nn.PReLU()], ids=repr)
+LIKE_A_RELU = [nn.SiLU(), nn.Hardswish(), nn.GELU(), nn.ReLU6(), nn.LeakyReLU(0.1), nn.ELU(), nn.Mish(), nn.PReLU()]
+
+
+@pytest.mark.parametrize("activation", LIKE_A_RELU, ids=repr)
 def test_what_is_not_a_relu_is_multiplied_with_its_slope_and_what_is_negative_is_cut_off_before_and_after(activation):
     model, first, last = two_layers(activation)
     sample = sample_for(model)

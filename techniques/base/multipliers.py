@@ -1,8 +1,9 @@
 """How the difference of an answer to that for a baseline is handed back to the pixels, call by call.
 
-DeepLIFT's rescale rule and its max pooling: Shrikumar, Greenside and Kundaje 2017, arXiv:1704.02685, section 3.5.2 and
-appendix. Where y = f(x) is one number from one, its multiplier is (y - y0) / (x - x0), 0 marking the baseline; the
-derivative where the two are the same. What is linear keeps its gradient.
+DeepLIFT's rescale rule: Shrikumar, Greenside and Kundaje 2017, arXiv:1704.02685, section 3.5.2. Where y = f(x) is one number
+from one, its multiplier is (y - y0) / (x - x0), 0 marking the baseline; the derivative where the two are the same. What is
+linear keeps its gradient. Max pooling is as in the SHAP library's deep explainer: what the largest input has risen above
+the baseline's goes to its place, what the baseline's has fallen to that one's.
 
 Departure, for what the paper has no rule for. A product of two things that both depend on the picture (gates, attention)
 shares its difference evenly: a b - a0 b0 = (a - a0)(b + b0)/2 + (b - b0)(a + a0)/2, Shapley's value for two players.
@@ -142,7 +143,6 @@ def _quotient(name, function, arguments, before):
 
 
 def _max_pool(name, function, arguments, before):
-    """Appendix: what the picture's largest input has risen goes to its place, what the baseline's has fallen to that one's."""
     axes, given = POOLS[name], arguments[0]
 
     def pooled(values):

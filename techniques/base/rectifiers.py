@@ -1,9 +1,9 @@
 """What a logit's gradient becomes when it may pass the rectifiers of a network only where it is positive.
 
-Guided backpropagation: Springenberg, Dosovitskiy, Brox and Riedmiller 2015, arXiv:1412.6806, section 3.4: at each ReLU
-the gradient passes where the ReLU let its input through and where the gradient itself is positive. The deconvolutional
-network: Zeiler and Fergus 2014, arXiv:1311.2901, section 2.1: the signal on its way back goes through a ReLU of its own,
-whatever the ReLU on the way there let through.
+Guided backpropagation: Springenberg, Dosovitskiy, Brox and Riedmiller 2015, arXiv:1412.6806, the section on deconvolution
+and figure 1: at each ReLU the gradient passes where the ReLU let its input through and where the gradient itself is
+positive. The deconvolutional network: Zeiler and Fergus 2014, arXiv:1311.2901, section 2.1: the signal on its way back
+goes through a ReLU of its own, whatever the ReLU on the way there let through.
 
 Departure, for networks whose activations are only like a ReLU (leaky ReLU, ELU, SiLU, Hardswish, GELU ...): guided
 backpropagation multiplies with their slope and cuts off what is negative before and after; the deconvolutional network
