@@ -3,8 +3,6 @@ networks of every kind, also where activations are in place, used twice, or gate
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 import timm
@@ -226,15 +224,14 @@ def test_attention_with_a_mask_and_a_softmax_of_far_apart_numbers_add_up():
 
 
 def test_a_step_without_a_rule_is_told_where_the_map_does_not_add_up():
-    class Largest(nn.Sequential):
+    class Running(nn.Sequential):
         def forward(self, x):
-            return super().forward(x).cummax(1).values ** 2
+            return super().forward(x).cumprod(1)
 
     torch.manual_seed(0)
-    model = wrapped(Largest(nn.Flatten(), nn.Linear(432, 6)))
-    note = techniques.run("deep_lift", sample_for(model), model, target=5).note.text
-    if error(model, 5) > 0.05:
-        assert "A step of this network has no rule" in note
+    model = wrapped(Running(nn.Flatten(), nn.Linear(432, 3)))
+    note = techniques.run("deep_lift", sample_for(model), model, target=2).note.text
+    assert error(model, 2) > 0.05 and "A step of this network has no rule" in note
 
 
 def test_a_network_that_takes_other_steps_for_the_baseline_is_refused():
@@ -277,4 +274,3 @@ def test_the_rules_come_off_after_a_run_and_after_an_error(tiny_models, monkeypa
     with pytest.raises(RuntimeError, match="broken layer"):
         techniques.run("deep_lift", sample_for(model), model)
     assert torch._C._len_torch_function_stack() == 0
-    assert not re.search("hook", str(vars(model.network)["_forward_hooks"]))
