@@ -7,9 +7,11 @@ import hashlib
 import math
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from model_zoo.batch_norm import with_right_gradients
 from model_zoo.deferred import torch
 from model_zoo.errors import AppError, IncompatibleModel, ModelLoadError, ParameterError
 from model_zoo.layers import Layer, inspect
@@ -80,6 +82,10 @@ class LoadedModel:
         shape = (1, self.preprocessing.channels, 1, 1)
         return torch.tensor(self.preprocessing.mean).view(shape), torch.tensor(self.preprocessing.std).view(shape)
 
+    @cached_property
+    def _has_batch_norm(self) -> bool:
+        return any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in self.network.modules())
+
     def logits(self, pixels: torch.Tensor) -> torch.Tensor:
         """Logits `[B, classes]` of pixels `[B, C, H, W]` in `[0, 1]`; differentiable.
 
@@ -88,7 +94,8 @@ class LoadedModel:
         (z/2) and for its opposite (-z/2).
         """
         mean, std = (values.to(pixels.device) for values in self._statistics)
-        scores = class_scores(self.network((pixels - mean) / std))
+        with with_right_gradients() if self._has_batch_norm and torch.is_grad_enabled() else nullcontext():
+            scores = class_scores(self.network((pixels - mean) / std))
         if self.multi_label:
             return torch.cat([scores / 2, -scores / 2], 1)
         return torch.cat([-scores / 2, scores / 2], 1) if scores.shape[1] == 1 else scores

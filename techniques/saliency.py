@@ -2,9 +2,7 @@
 logit most, whichever way.
 
 Simonyan, Vedaldi and Zisserman 2014, arXiv:1312.6034, section 3: the map is |d logit / d pixel|, the largest of
-the colour channels. Departures: the mean over channels may be chosen instead; and a signed view is added, gradient
-times input (named so by Shrikumar et al. 2016, arXiv:1605.01713), summed over channels, with black as the
-reference: for a linear model it adds up to the logit of the picture less that of a black one.
+the colour channels. Departure: the mean over channels may be chosen instead.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ from techniques.base.hooks import gradient_at
 
 class Answer(NamedTuple):
     saliency: Heatmap
-    input_times_gradient: Heatmap
 
 
 @technique(
@@ -26,7 +23,7 @@ class Answer(NamedTuple):
     paper="arXiv:1312.6034",
     order=20,
     limits="A gradient speaks of tiny changes only. It does not say which regions matter as a whole, it is noisy, "
-    "and a bright pixel may speak for the class or against it; the signed view tells the two apart.",
+    "and a bright pixel may speak for the class or against it; Input × gradient tells the two apart.",
 )
 def saliency(
     sample: Sample,
@@ -36,8 +33,7 @@ def saliency(
     target: TargetClass = None,
     channels: Annotated[Literal["max", "mean"], Help("How the gradients of the colour channels become one number.")] = "max",
 ) -> Answer:
-    """Absolute gradient of the target logit `[H, W]` in logits per unit of intensity (from black to white), and the
-    signed product of gradient and pixels `[H, W]` in logits."""
+    """Absolute gradient of the target logit `[H, W]` in logits per unit of intensity (from black to white)."""
     pixels = sample.pixels.clone().requires_grad_(True)
     with torch.enable_grad():
         logits = model.logits(pixels)
@@ -45,17 +41,10 @@ def saliency(
         run.check()
         gradient = gradient_at(logits[0, target], pixels)
     size = gradient[0].abs()
-    label = model.label(target)
     return Answer(
         Heatmap(
             size.amax(0) if channels == "max" else size.mean(0),
             unit="logit per unit of intensity",
-            caption=f"How strongly each pixel moves the logit of “{label}”",
-        ),
-        Heatmap(
-            (gradient * sample.pixels)[0].sum(0),
-            signed=True,
-            unit="logit",
-            caption=f"Gradient times pixel: positive values speak for “{label}”, negative ones against it",
+            caption=f"How strongly each pixel moves the logit of “{model.label(target)}”",
         ),
     )

@@ -11,7 +11,7 @@ import techniques
 from model_zoo.loaded import wrap
 from model_zoo.preprocessing import Preprocessing
 from techniques.base import Run, Sample, gradients
-from techniques.base.gradients import absolute_gradients, deviation_for, smooth_gradients
+from techniques.base.gradients import absolute_gradients, deviation_for, gradients_of, smooth_gradients
 
 AS_IT_IS = {"mean": (0.0,) * 3, "std": (1.0,) * 3}  # pixels go into the network without normalisation
 
@@ -97,3 +97,24 @@ def test_each_picture_of_a_batch_has_its_own_gradient(tiny_model):
     both = absolute_gradients(tiny_model, pixels, 0)
     torch.testing.assert_close(both[1:], absolute_gradients(tiny_model, pixels[1:], 0), rtol=1e-4, atol=1e-6)  # batches round differently
     assert not pixels.requires_grad and pixels.grad is None
+
+
+def test_behind_a_reshape_of_patches_the_gradient_through_a_batch_norm_is_that_of_a_larger_batch():
+    """torch's own way back through a batch norm in eval mode is wrong there for a single picture, on a CPU."""
+
+    class Patches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution, self.norm, self.among, self.head = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.LayerNorm(8), nn.Linear(8, 5)
+
+        def forward(self, x):
+            patches = self.norm(self.convolution(x)).flatten(2).transpose(1, 2)
+            return self.head(self.among(patches).pow(3).sum(1))
+
+    torch.manual_seed(0)
+    network = Patches()
+    nn.init.uniform_(network.norm.running_var, 0.01, 0.3)
+    model = wrap(network, key="patches", preprocessing=Preprocessing(3, (6, 6), **AS_IT_IS))
+    pixels = pixels_for(model)
+    alone, among_others = gradients_of(model, pixels, 1)[1], gradients_of(model, torch.cat([pixels, pixels]), 1)[1][:1]
+    torch.testing.assert_close(alone, among_others, rtol=1e-4, atol=1e-6)  # batches round differently

@@ -93,11 +93,11 @@ def test_fgsm_makes_a_nought_another_digit_and_the_maps_of_both_classes_show_it(
 def test_of_a_linear_model_the_difference_of_the_maps_adds_up_to_the_change_of_the_logit():
     linear = wrap(nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4)), key="linear", preprocessing=Preprocessing(3, (8, 8), crop_fraction=1.0))
     before, after = noise(linear, 0), noise(linear, 1)
-    answer = techniques.run("saliency", [before, after], linear, target=2)
+    answer = techniques.run("input_x_gradient", [before, after], linear, target=2)
     change = (linear.logits(after.pixels) - linear.logits(before.pixels))[0, 2]
-    (gallery,) = answer.input_times_gradient.cells.values()
+    (gallery,) = answer.input_x_gradient.cells.values()
     assert gallery.items[2].values.sum() == pytest.approx(float(change), abs=1e-4)  # a sum of 192 products in float32
-    (gallery,) = answer.saliency.cells.values()
+    (gallery,) = techniques.run("saliency", [before, after], linear, target=2).saliency.cells.values()
     assert not gallery.items[2].values.any()  # the gradient of a linear model is the same everywhere
 
 

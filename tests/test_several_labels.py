@@ -71,8 +71,8 @@ def test_untargeted_an_attack_makes_the_label_its_opposite(model, sample):
 
 
 def test_both_directions_of_a_label_have_opposite_gradients(model, sample):
-    towards = techniques.run("saliency", sample, model, target="church").input_times_gradient.values
-    away = techniques.run("saliency", sample, model, target="not church").input_times_gradient.values
+    towards = techniques.run("input_x_gradient", sample, model, target="church").input_x_gradient.values
+    away = techniques.run("input_x_gradient", sample, model, target="not church").input_x_gradient.values
     assert np.allclose(towards, -away, atol=1e-6) and towards.any()
 
 

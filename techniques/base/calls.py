@@ -1,11 +1,15 @@
-"""Every call of a torch function, while a network runs: to see it, or to answer it in another way.
+"""Every call of a torch function while a network runs, wherever it stands: to see it, or to answer it in another way.
 
-This reaches what hooks on modules cannot: operators, functional activations, and a module's parts.
+Hooks on modules miss operators and activations that are called as functions, and fire once too often where a module is
+used twice. A mode of torch sees each call itself. It belongs to the thread that entered it, and is gone when its block
+ends, however it ends; the network is not touched.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from model_zoo.deferred import torch
@@ -27,6 +31,28 @@ def calling(call: Callable[[Callable, tuple, dict], Any]) -> torch.overrides.Tor
     return Mode()
 
 
+@contextmanager
+def intercepting(answer: Callable[[str, Callable, tuple, Callable], Any]) -> Iterator[None]:
+    """Have every call of a torch function answered by `answer(name, function, arguments, again)`.
+
+    `name` is what the function is called, without the underscores of its in-place and operator forms (`relu_`, `__mul__`).
+    `function` takes the arguments by position; named ones it carries already. Calls that `answer` makes are not
+    intercepted; those inside `again(other, *arguments)` are.
+    """
+
+    def again(other, *arguments, **named):
+        with mode:
+            return other(*arguments, **named)
+
+    def call(function, arguments, named):
+        name = getattr(function, "__name__", "").strip("_")
+        return answer(name, partial(function, **named) if named else function, arguments, again)
+
+    mode = calling(call)
+    with mode:
+        yield
+
+
 def first_input(model: LoadedModel, image: torch.Tensor) -> torch.Tensor | None:
     """What the first linear layer receives for an image `[B, C, H, W]`, with its graph; None when there is no such layer."""
 
@@ -34,7 +60,7 @@ def first_input(model: LoadedModel, image: torch.Tensor) -> torch.Tensor | None:
         """Ends the pass there."""
 
     def call(function, args, kwargs):
-        if function.__name__ in LINEAR and moves(kwargs.get("input", args and args[0])):
+        if function.__name__ in LINEAR and depends(kwargs.get("input", args and args[0])):
             raise Reached(kwargs.get("input", args and args[0]))
         return function(*args, **kwargs)
 
@@ -55,8 +81,8 @@ def tensors_in(value: Any) -> Iterator[torch.Tensor]:
             yield from tensors_in(item)
 
 
-def moves(value: Any) -> bool:
-    """Whether it is a tensor that depends on the picture."""
+def depends(value: Any) -> bool:
+    """Whether it is a tensor that a gradient flows through: one that the picture has an influence on."""
     return isinstance(value, torch.Tensor) and value.requires_grad
 
 
@@ -71,3 +97,18 @@ def different_numbers(tensor: torch.Tensor) -> int:
     for size, stride in zip(tensor.shape, tensor.stride()):
         count *= size if stride else 1
     return count
+
+
+def in_its_place(function: Callable, arguments: tuple) -> tuple[torch.Tensor, torch.Tensor, Callable]:
+    """Call a function on a copy of its first argument: (that copy, the answer, how another answer takes its place).
+
+    The copy stays as it is, and the answer is another tensor, also where the function overwrites what it is given. There
+    the last of the three writes into the first argument itself, as the caller expects; it returns what the caller sees.
+    """
+    given, *others = arguments
+    copied = given.clone()
+    output = function(copied, *others)
+    if output is not copied:
+        return copied, output, lambda other: other
+    copied = given.clone()
+    return copied, function(copied.clone(), *others), given.copy_

@@ -36,13 +36,13 @@ def fill_pixels(fill: str, pixels: torch.Tensor, seed: int = 0) -> torch.Tensor:
     if fill == "mean":
         return pixels.mean((2, 3), keepdim=True).expand_as(pixels)
     if fill == "blur":
-        return _blur(pixels, BLUR * min(pixels.shape[2:]))
+        return blurred(pixels, BLUR * min(pixels.shape[2:]))
     if fill == "noise":
         return torch.rand(pixels.shape, generator=torch.Generator().manual_seed(seed)).to(pixels)
     return torch.full_like(pixels, {"black": 0.0, "grey": 0.5, "white": 1.0}[fill])
 
 
-def _blur(pixels: torch.Tensor, deviation: float) -> torch.Tensor:
+def blurred(pixels: torch.Tensor, deviation: float) -> torch.Tensor:
     """Gaussian blur cut off at three standard deviations; beyond its border the picture goes on as it ends there."""
     reach = math.ceil(3 * deviation)
     weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=pixels.device) / deviation) ** 2)

@@ -1,16 +1,19 @@
-"""How strongly each pixel moves a logit, with the noise of a single gradient averaged out.
+"""Gradients of one logit at the pixels of many pictures; and how strongly each pixel moves a logit, with the noise of a
+single gradient averaged out.
 
 SmoothGrad: Smilkov, Thorat, Kim, Viegas and Wattenberg 2017, arXiv:1706.03825, section 2.2: the mean over n copies of the
-picture, each with its own Gaussian noise, of the sensitivity map. Departure: the absolute values are taken before the mean
-and not after it, so that a pixel whose effect turns its sign under the noise still counts, as its map is about strength.
+picture, each with its own Gaussian noise, of the sensitivity map. `smooth_gradients` takes the absolute values before the
+mean and not after it, so that a pixel whose effect turns its sign under the noise still counts, as its map is about strength.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from model_zoo.deferred import torch
+from techniques.base.hooks import gradient_at
 
 if TYPE_CHECKING:
     from model_zoo.loaded import LoadedModel
@@ -24,13 +27,36 @@ def deviation_for(pixels: torch.Tensor, noise: float) -> float:
     return noise / 100 * float(pixels.max() - pixels.min())
 
 
-def absolute_gradients(model: LoadedModel, pixels: torch.Tensor, target: int) -> torch.Tensor:
-    """|d logit / d pixel| of the class `target` for each picture `[B, C, H, W]`, in logits per unit of intensity."""
+def gradients_of(model: LoadedModel, pixels: torch.Tensor, target: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The logit of the class `target` for each picture of `[B, C, H, W]`, and d logit / d pixel: `[B]`, `[B, C, H, W]`."""
     pixels = pixels.detach().requires_grad_(True)
     with torch.enable_grad():
-        logits = model.logits(pixels)
-        (gradient,) = torch.autograd.grad(logits[:, target].sum(), pixels)
-    return gradient.abs()
+        logits = model.logits(pixels)[:, target]
+    return logits.detach(), gradient_at(logits.sum(), pixels)
+
+
+def absolute_gradients(model: LoadedModel, pixels: torch.Tensor, target: int) -> torch.Tensor:
+    """|d logit / d pixel| of the class `target` for each picture `[B, C, H, W]`, in logits per unit of intensity."""
+    return gradients_of(model, pixels, target)[1].abs()
+
+
+def batches(model: LoadedModel, count: int) -> list[range]:
+    """`count` pictures in batches about equally large that fit into MEMORY with what the way back needs."""
+    size = math.ceil(count / math.ceil(count / _batch_size(model)))
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def noisy_gradients(
+    model: LoadedModel, picture: torch.Tensor, target: int, run: Run, *, samples: int, deviation: float, seed: int
+) -> Iterator[torch.Tensor]:
+    """d logit / d pixel at `samples` copies of a picture `[C, H, W]`, batch by batch `[B, C, H, W]`, in logits per unit of intensity.
+
+    Each copy has Gaussian noise of its own, fixed by `seed` and the same whatever fits into a batch; copies are not clipped.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for batch in run.steps(batches(model, samples), "Batch of noisy pictures"):
+        noise = torch.stack([torch.randn(picture.shape, generator=generator) for _ in batch])  # the same for any size
+        yield gradients_of(model, picture + deviation * noise.to(picture), target)[1]
 
 
 def smooth_gradients(
@@ -43,16 +69,11 @@ def smooth_gradients(
     same noise, fixed by `seed`, so that two pictures differ by what is in them alone; and each goes through the network
     apart from the others, so that its numbers do not depend on them.
     """
-    size = math.ceil(samples / math.ceil(samples / _batch_size(model)))  # batches about equally large
-    batches = [(picture, start) for picture in range(len(pixels)) for start in range(0, samples, size)]
     total = torch.zeros_like(pixels)
-    generator = torch.Generator()
-    for picture, start in run.steps(batches, "Batch of noisy pictures"):
-        if start == 0:
-            generator.manual_seed(seed)
-        noise = [torch.randn(pixels.shape[1:], generator=generator) for _ in range(min(size, samples - start))]  # the same for any size
-        noisy = pixels[picture] + deviation * torch.stack(noise).to(pixels)
-        total[picture] += absolute_gradients(model, noisy, target).sum(0)
+    for number, picture in enumerate(pixels):
+        part = run.part(number, len(pixels), "")
+        for gradients in noisy_gradients(model, picture, target, part, samples=samples, deviation=deviation, seed=seed):
+            total[number] += gradients.abs().sum(0)
     return total / samples
 
 

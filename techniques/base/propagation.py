@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from model_zoo.deferred import torch
 from model_zoo.errors import IncompatibleModel
-from techniques.base.calls import LINEAR, calling, different_numbers, is_constant, moves, tensors_in
+from techniques.base.calls import LINEAR, calling, depends, different_numbers, is_constant, tensors_in
 from techniques.base.relevance_rules import Rule, Rules, factors, first_contributions, ratio, stabiliser
 
 if TYPE_CHECKING:
@@ -200,9 +200,9 @@ class Propagation:
             return function(input, other, **options)
         if self.rules.sums != "epsilon" and not options:
             return self.addition_by_rule(function, input, other)
-        if moves(input) and is_constant(other):
+        if depends(input) and is_constant(other):
             other = other * self.keeper(input)
-        elif moves(other) and is_constant(input):
+        elif depends(other) and is_constant(input):
             input = input * self.keeper(other)
         return function(input, other, **options)
 
@@ -211,7 +211,7 @@ class Propagation:
             output = function(input.clone() if isinstance(input, torch.Tensor) else input, other)
         kind = function.__name__.strip("_")
         parts = (-input if kind == "rsub" else input, -other if kind in ("sub", "isub") else other)
-        moving, constants = [part for part in parts if moves(part)], [part for part in parts if not moves(part)]
+        moving, constants = [part for part in parts if depends(part)], [part for part in parts if not depends(part)]
         constant = torch.as_tensor(constants[0]).to(output) if constants else None
         above, below = sum(part.clamp(min=0) for part in moving), sum(part.clamp(max=0) for part in moving)
         return self.weighted(self.rules.sums, output, above, below, constant)
@@ -226,11 +226,11 @@ class Propagation:
         return self.weighted(self.rules.sums, (above + below).detach(), above, below, None)
 
     def joining(self, function, tensors, *rest, **options):
-        like = next(tensor for tensor in tensors if moves(tensor))
-        return function([tensor if moves(tensor) or not is_constant(tensor) else tensor * self.keeper(like) for tensor in tensors], *rest, **options)
+        like = next(tensor for tensor in tensors if depends(tensor))
+        return function([tensor if depends(tensor) or not is_constant(tensor) else tensor * self.keeper(like) for tensor in tensors], *rest, **options)
 
     def product(self, function, *args, **options):
-        moving, mixing = [index for index, value in enumerate(args) if moves(value)], function.__name__.strip("_") in MIXING
+        moving, mixing = [index for index, value in enumerate(args) if depends(value)], function.__name__.strip("_") in MIXING
         if mixing:
             self.refuse("a product of matrices")
         if len(moving) < 2:
@@ -245,12 +245,12 @@ class Propagation:
         return function(*(value.detach() if index in gates else value for index, value in enumerate(args)), **options)
 
     def quotient(self, function, input, other, **options):
-        return function(input, other.detach() if moves(input) and moves(other) else other, **options)
+        return function(input, other.detach() if depends(input) and depends(other) else other, **options)
 
     def attention(self, function, query, key, value, *rest, **options):
         self.refuse("attention")
-        options = {name: option.detach() if moves(option) else option for name, option in options.items()}
-        return function(query.detach(), key.detach(), value, *(item.detach() if moves(item) else item for item in rest), **options)
+        options = {name: option.detach() if depends(option) else option for name, option in options.items()}
+        return function(query.detach(), key.detach(), value, *(item.detach() if depends(item) else item for item in rest), **options)
 
     def attention_block(self, function, query, key, value, width, heads, into, into_bias, *rest, **options):
         """torch's own attention, whose projections are inside: they divide in proportion, and their biases keep their part."""
