@@ -132,8 +132,8 @@ def _row(title: str, found: list[Measured], cost: Cost, bare: float) -> tuple[st
         like,
         "do not trust it" if like >= SAME else "part is the picture" if like >= PARTLY else "follows the weights",
         f"{median(measured.seconds for measured in found) / bare:.3g} ×",
-        cost.forward,
-        cost.backward,
+        round(cost.forward, 4),
+        round(cost.backward, 4),
         cost.bytes / 1e6,
     )
 
