@@ -47,8 +47,8 @@ class Measured(NamedTuple):
     family="Compare",
     paper="arXiv:1810.03292",
     order=30,
-    limits="The numbers are of these pictures and this model, each technique with its defaults; few pictures make them uncertain. No column "
-    "says that a map is right: deletion and insertion favour maps like the fill, and a map of noise passes the scrambling. Times depend on the machine.",
+    limits="The numbers are of these pictures and this model, each technique with its defaults; few pictures make them uncertain. No "
+    "column says that a map is right: deletion and insertion depend on the fill, and a map of noise passes the scrambling.",
     why_not=nothing_fits,
 )
 def trust_table(
