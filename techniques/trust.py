@@ -57,7 +57,7 @@ def trust(
     target: TargetClass = None,
     layer: LayerName = None,
     seed: Seed = 0,
-    measure: Annotated[tuple[str, ...], Several(lambda: READINGS), Help("What is measured; all but the curves and infidelity run the method again.")] = NAMES,
+    measure: Annotated[tuple[str, ...], Several(lambda: READINGS), Help("What is measured; most of it runs the method again.")] = NAMES,
     stages: Annotated[int, Range(2, 20, 1, "stages"), Help("In how many stages the weights are scrambled, from the head down.")] = 5,
     copies: Annotated[int, Range(1, 50, 1, "noisy copies"), Help("How many copies of the picture with small noise are tried.")] = 4,
     points: Annotated[int, Range(4, 100, 1, "points"), Help("In how many steps pixels go and come; more are finer and slower.")] = 10,

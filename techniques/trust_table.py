@@ -47,8 +47,8 @@ class Measured(NamedTuple):
     family="Compare",
     paper="arXiv:1810.03292",
     order=30,
-    limits="The numbers are of these pictures and this model, each technique with its defaults; few pictures make them uncertain. No column "
-    "says that a map is right: deletion and insertion favour maps like the fill, and a map of noise passes the scrambling. Times depend on the machine.",
+    limits="The numbers are of these pictures and this model, each technique with its defaults; few pictures make them uncertain. No "
+    "column says that a map is right: deletion and insertion depend on the fill, and a map of noise passes the scrambling.",
     why_not=nothing_fits,
 )
 def trust_table(
@@ -132,8 +132,8 @@ def _row(title: str, found: list[Measured], cost: Cost, bare: float) -> tuple[st
         like,
         "do not trust it" if like >= SAME else "part is the picture" if like >= PARTLY else "follows the weights",
         f"{median(measured.seconds for measured in found) / bare:.3g} ×",
-        cost.forward,
-        cost.backward,
+        round(cost.forward, 4),
+        round(cost.backward, 4),
         cost.bytes / 1e6,
     )
 

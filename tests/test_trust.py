@@ -313,7 +313,8 @@ def known_with(stages: list[float]) -> Readings:
 
 
 @pytest.mark.parametrize(
-    ("stages", "said"), [([0.9, 0.6], "barely changes when the weights are scrambled"), ([0.6, 0.2], "Part of X stays"), ([0.5, -0.2], "as it should")]
+    ("stages", "said"),
+    [([0.9, 0.6], "barely changes when the weights are scrambled"), ([0.6, 0.2], "Part of X stays"), ([0.5, -0.2], "as it should")],
 )
 def test_the_sentence_says_in_plain_words_what_scrambling_does(stages, said):
     assert said in verdict("X", known_with(stages))

@@ -129,4 +129,5 @@ def _found(answer, answered: Answered) -> str:
     """All panels of what was measured, with the picture and the model that it was measured on."""
     shown = "".join(panel(name.replace("_", " ").capitalize(), result, answered.sample) for name, result in panels(answer).items())
     of = f"{answered.sample.origin} · {answered.model_title}"
-    return f"<p class='lp-hint lp-old'>Of an earlier answer. Measure again.</p><p class='lp-done'>{escape(of)}</p><div class='lp-readings'>{shown}</div>"
+    old = "<p class='lp-hint lp-old'>Of an earlier answer. Measure again.</p>"
+    return f"{old}<p class='lp-done'>{escape(of)}</p><div class='lp-readings'>{shown}</div>"

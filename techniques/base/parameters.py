@@ -222,7 +222,8 @@ def read_parameter(parameter: Parameter, annotation: Any, where: str) -> Param:
         if limits is None:
             raise TypeError(f"{where}: a number needs a Range.")
     elif base is not bool:
-        raise TypeError(f"{where}: its type {base} is none of int, float, bool, Literal of texts, OneOf, Several, TargetClass, LayerName, Seed, Mask.")
+        known = "int, float, bool, Literal of texts, OneOf, Several, TargetClass, LayerName, Seed, Mask"
+        raise TypeError(f"{where}: its type {base} is none of {known}.")
     _check_default(param, where)
     return param
 

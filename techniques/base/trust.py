@@ -115,7 +115,9 @@ class Readings:
     infidelity: float | None = None
 
 
-def readings(question: Question, sample: Sample, model: LoadedModel, target: int, which: tuple[str, ...], sizes: Sizes, run: Run) -> Iterator[Readings]:
+def readings(
+    question: Question, sample: Sample, model: LoadedModel, target: int, which: tuple[str, ...], sizes: Sizes, run: Run
+) -> Iterator[Readings]:
     """Measure what is named in `which`, and yield all that is known after each reading, the map alone first."""
     which = [name for name in READINGS if name in which]
     parts = len(which) + 1

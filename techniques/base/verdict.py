@@ -44,7 +44,7 @@ def _scrambling(title: str, known: Readings) -> str:
         return ""
     share = f"(likeness {likeness(known):.2f} on average)"
     if likeness(known) >= SAME:
-        return f"{title} barely changes when the weights are scrambled {share}: do not trust it. It shows the picture, not what the network has learned."
+        return f"{title} barely changes when the weights are scrambled {share}: do not trust it. It shows the picture, not what was learned."
     if likeness(known) >= PARTLY:
         return f"Part of {title} stays when the weights are scrambled {share}: that part shows the picture, not what the network has learned."
     return f"{title} changes when the weights are scrambled {share}, as it should."
