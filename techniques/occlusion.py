@@ -15,10 +15,10 @@ import math
 from typing import Annotated, NamedTuple
 
 from techniques.base import Heatmap, Help, LoadedModel, Note, Picture, Predictions, Range, Run, Sample, TargetClass, technique, torch
+from techniques.base.batches import batch_size
 from techniques.base.covering import Fill, Windows, fill_pixels, what_changed
 
 PASSES = (4, 2, 1)  # every fourth square in both directions, then every second, then all
-MEMORY = {"cpu": 64 * 2**20, "cuda": 2**30}  # bytes a batch may take; on a CPU larger batches are no faster
 
 
 class Answer(NamedTuple):
@@ -56,7 +56,7 @@ def occlusion(
         before = model.logits(pixels)[0]
         target = int(model.predicted(before)) if target is None else target
         after = before.new_zeros(*windows.counts, model.classes)
-        for coarseness, positions, last in run.steps(_batches(windows.counts, _batch_size(model)), "Batch of covered pictures"):
+        for coarseness, positions, last in run.steps(_batches(windows.counts, batch_size(model)), "Batch of covered pictures"):
             rows, columns = zip(*positions)
             after[rows, columns] = model.logits(windows.covered(pixels, filling, positions))
             if last and coarseness > 1:
@@ -73,13 +73,6 @@ def _batches(counts: tuple[int, int], size: int) -> list[tuple[int, list[tuple[i
         done.update(fresh)
         batches += [(coarseness, fresh[start : start + size], start + size >= len(fresh)) for start in range(0, len(fresh), size)]
     return batches
-
-
-def _batch_size(model: LoadedModel) -> int:
-    """How many pictures fit into MEMORY: their pixels and three times the largest output of a layer, in float32."""
-    pixels = model.preprocessing.channels * math.prod(model.preprocessing.size)
-    largest = max((math.prod(layer.shape) for layer in model.layers), default=0)
-    return max(1, MEMORY.get(model.device.type, MEMORY["cpu"]) // (4 * (pixels + 3 * largest)))
 
 
 def _filled_up(values: torch.Tensor, coarseness: int) -> torch.Tensor:

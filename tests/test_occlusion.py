@@ -13,8 +13,7 @@ from torch import nn
 import techniques
 from model_zoo.loaded import wrap
 from model_zoo.preprocessing import Preprocessing
-from techniques import occlusion as module
-from techniques.base import Cancelled, Run, Sample
+from techniques.base import Cancelled, Run, Sample, batches
 from techniques.base.covering import Windows
 
 
@@ -95,7 +94,7 @@ def test_two_coarser_maps_are_shown_before_the_answer(tiny_models):
 
 
 def test_stop_is_heard_between_batches(tiny_models, monkeypatch):
-    monkeypatch.setitem(module.MEMORY, "cpu", 1)  # one picture at a time
+    monkeypatch.setitem(batches.MEMORY, "cpu", 1)  # one picture at a time
     stop, told = threading.Event(), []
 
     def report(fraction: float, text: str) -> None:
@@ -111,15 +110,15 @@ def test_stop_is_heard_between_batches(tiny_models, monkeypatch):
 
 def test_the_size_of_a_batch_does_not_change_the_maps(tiny_model, monkeypatch):
     whole = techniques.run("occlusion", sample_for(tiny_model), tiny_model, target=0)
-    monkeypatch.setitem(module.MEMORY, "cpu", 1)
+    monkeypatch.setitem(batches.MEMORY, "cpu", 1)
     single = techniques.run("occlusion", sample_for(tiny_model), tiny_model, target=0)
     assert np.allclose(whole.logit_drop.values, single.logit_drop.values, atol=1e-5)  # batches round differently
 
 
 def test_a_larger_layer_means_a_smaller_batch(tiny_models):
     cnn, small = tiny_models["cnn"], tiny_models["one_channel"]
-    assert module._batch_size(cnn) == 64 * 2**20 // (4 * (3 * 32 * 32 + 3 * 8 * 32 * 32))
-    assert module._batch_size(small) > module._batch_size(cnn)
+    assert batches.batch_size(cnn) == 64 * 2**20 // (4 * (3 * 32 * 32 + 3 * 8 * 32 * 32))
+    assert batches.batch_size(small) > batches.batch_size(cnn)
 
 
 @pytest.mark.parametrize("size", [(28, 28), (32, 48), (160, 160), (7, 5)])
