@@ -76,7 +76,7 @@ def _answer(sample: Sample, model: LoadedModel, parts: Segments, filling, target
     after = model.logits(picture)[0]
     strongest = parts.strongest(by_probability, shown)
     sizes = parts.labels.flatten().bincount(minlength=parts.count).tolist()
-    rows = [(rank, _place(parts, one), sizes[one], *map(float, drops[one])) for rank, one in enumerate(strongest, 1)]
+    rows = [(rank, parts.told(one), sizes[one], *map(float, drops[one])) for rank, one in enumerate(strongest, 1)]
     changed = what_changed(model, target, before, after)
     return Answer(
         parts.heatmap(by_probability, "probability", f"Drop of the probability of “{label}” when the segment is hidden"),
@@ -85,9 +85,5 @@ def _answer(sample: Sample, model: LoadedModel, parts: Segments, filling, target
         Picture(picture[0], label=f"Most decisive segment hidden, of {sample.origin}", caption="The most decisive segment is hidden"),
         Predictions.of(model, torch.stack([before, after]), ("before", "after"), "Predictions with the most decisive segment hidden"),
         Table(("number", "place", "pixels", "drop of probability", "drop of logit"), tuple(rows) or (("-", "no segment matters", 0, 0.0, 0.0),)),
-        Note(f"Of {parts.count} segments the most decisive is the one at {_place(parts, decisive)}: {changed}."),
+        Note(f"Of {parts.count} segments the most decisive is the one at {parts.told(decisive)}: {changed}."),
     )
-
-
-def _place(parts: Segments, segment: int) -> str:
-    return "row {}, column {}".format(*parts.place(segment))

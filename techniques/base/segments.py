@@ -83,6 +83,10 @@ class Segments:
         nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
         return int(rows[nearest]), int(columns[nearest])
 
+    def told(self, segment: int) -> str:
+        """Where a segment lies, in words."""
+        return "row {}, column {}".format(*self.place(segment))
+
     def drawn(self, pixels: torch.Tensor, values: np.ndarray, chosen: list[int], caption: str) -> Picture:
         """All segments as lines on the picture, the `chosen` ones bright, numbered from 1, and framed in red where their value is
         above zero, in blue where it is below. Enlarged by a whole number where the picture is small: `[3, h, w]`."""
@@ -128,9 +132,14 @@ def _colours(picture: torch.Tensor) -> np.ndarray:
 
 
 def _slic(picture: np.ndarray, count: int) -> np.ndarray:
+    """The less compact, the closer to the colours; where noise leaves too few whole pieces, compactness is raised, up to a grid."""
     from skimage.segmentation import slic
 
-    return slic(picture, n_segments=count, compactness=10, start_label=0, channel_axis=-1)
+    for compactness in (10, 30, 100, 300, 1000):
+        found = slic(picture, n_segments=count, compactness=compactness, start_label=0, channel_axis=-1)
+        if len(np.unique(found)) >= 0.6 * count:
+            break
+    return found
 
 
 def _quickshift(picture: np.ndarray, count: int) -> np.ndarray:
