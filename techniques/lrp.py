@@ -71,7 +71,7 @@ def lrp(
         Curve(
             torch.arange(len(way)),
             {"still on its way": way, "the logit": torch.full_like(way, relevance.logit)},
-            x_label="operations that keep some, from the logit back to the pixels",
+            x_label="operations, from the logit to the pixels",
             y_label="relevance (logit)",
             caption="Conservation: where the line leaves the logit, biases and constants keep relevance, or add some",
         ),

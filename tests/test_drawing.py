@@ -17,7 +17,7 @@ from techniques.base import (
 )  # fmt: skip
 from techniques.base.drawing import (
     SIGNED_MAPS, UNSIGNED_MAPS, animation_png, colour_table, common_scales, contact_sheet, curve_chart, draw, enlarge, explain, heatmap_image,
-    heatmap_levels, histogram_chart, magnification, overlay, picture_image, predictions_chart, scale_of, scatter_chart, to_html, to_svg,
+    histogram_chart, magnification, overlay, picture_image, predictions_chart, scale_of, scatter_chart, to_html, to_svg,
 )  # fmt: skip
 from techniques.base.drawing.svg import WIDTH, apart, fit, nice_ticks, number, percent, text_width
 
@@ -109,18 +109,13 @@ class TestHeatmap:
     def test_an_overlay_keeps_the_size_of_a_larger_picture(self):
         assert overlay(Image.new("L", (40, 30)), Heatmap(RAMP)).size == (40, 30)
 
-    @pytest.mark.parametrize("signed", [False, True])
-    def test_a_page_reads_values_back_from_the_levels(self, signed):
-        values = np.random.default_rng(0).normal(size=(9, 7)) if signed else np.random.default_rng(0).random((9, 7))
-        png, low, high = heatmap_levels(Heatmap(values, signed=signed))
-        channels = np.asarray(Image.open(io.BytesIO(png))).astype(float)
-        read = low + (256 * channels[..., 0] + channels[..., 1]) / 65535 * (high - low)
-        assert np.abs(read - values).max() <= (high - low) / 65535 * 0.501  # half a level of 16 bits
-
-    def test_levels_of_a_constant_heat_map_have_no_extent(self):
-        png, low, high = heatmap_levels(Heatmap(np.full((2, 2), 3.0)))
-        assert (low, high) == (3, 3)
-        assert Image.open(io.BytesIO(png)).getpixel((0, 0))[0] == 128
+    def test_a_few_values_far_above_all_others_do_not_hide_these(self):
+        values = np.full((40, 40), 0.5)
+        values[0, 0], values[1, 1] = 0, 9
+        assert scale_of(Heatmap(values)) == (0, 0.5) and scale_of(Heatmap(-values, signed=True)) == (-0.5, 0.5)
+        values[1, 1] = 0.9
+        assert scale_of(Heatmap(values)) == (0, 0.9)
+        assert "≥ 0.5" in to_html(Heatmap(np.where(values == 0.9, 9, values)))
 
 
 class TestPicture:

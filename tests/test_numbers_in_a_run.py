@@ -102,7 +102,7 @@ def test_a_grad_cam_of_nothing_but_zeros_is_said_where_it_is_shown():
 
 def test_a_constant_map_that_is_not_zero_is_flat_on_the_page_too():
     html = panel("a", Heatmap(np.full((2, 2), 5.0, np.float32)), None)
-    assert FLAT in html and "low='5.0' high='5.0'" in html  # the page draws grey where the two are equal
+    assert FLAT in html and "from='5.0' to='5.0'" in html  # the page draws grey where the two are equal
 
 
 def test_numbers_as_large_as_float32_holds_keep_their_place_on_the_scale():

@@ -49,7 +49,7 @@ def test_a_rectangle_covers_its_pixels_exactly_and_the_answer_has_all_maps_befor
     assert names(page, "covered") == ["Before", "After: 25 % of the picture"]
     assert names(page, "grad_cam") == names(page, "smoothgrad") == ["Before", "After"]
     maps = page.locator("#cover-grad_cam loupe-map")
-    assert maps.nth(0).get_attribute("high") == maps.nth(1).get_attribute("high")  # one scale
+    assert maps.nth(0).get_attribute("to") == maps.nth(1).get_attribute("to")  # one scale
     assert maps.nth(0).get_attribute("picture") != maps.nth(1).get_attribute("picture")  # each over its own picture
     manifest, arrays = saved(page, "cover")
     changed = (arrays["covered.0"] != arrays["covered.1"]).any(0)

@@ -54,8 +54,9 @@ def body(result: Result, sample: Sample | Samples) -> str:
 @body.register
 def heat_map(result: Heatmap, sample, scale: Scale | None = None) -> str:
     values = np.asarray(result.values, np.float64)  # the width of a scale may be more than a float32 holds
-    low, high = scale or ((values.flat[0],) * 2 if is_constant(result) else scale_of(result))
+    low, high = values.min(), values.max()
     span = (high - low) or 1.0
+    darkest, brightest = scale or ((low, high) if is_constant(result) else scale_of(result))
     levels = np.round(np.clip((values - low) / span, 0, 1) * 65535).astype("<u2")
     height, width = result.values.shape
     below = result.below if result.below is not None or not isinstance(sample, Sample) else sample.pixels[0]
@@ -64,7 +65,7 @@ def heat_map(result: Heatmap, sample, scale: Scale | None = None) -> str:
         picture = data_url(png_bytes(picture_image(Picture(below)).convert("RGB")))
     flat = f"<p class='lp-caption'>{explain(result)}</p>" if explain(result) else ""
     return (
-        f"<loupe-map width='{width}' height='{height}' low='{low}' high='{high}' {'signed' if result.signed else ''} "
+        f"<loupe-map width='{width}' height='{height}' low='{low}' high='{high}' from='{darkest}' to='{brightest}' {'signed' if result.signed else ''} "
         f"unit='{escape(result.unit)}' name='{escape(result.caption or 'heat map')}' picture='{picture}' "
         f"levels='{base64.b64encode(levels.tobytes()).decode()}'></loupe-map>{flat}"
     )

@@ -43,7 +43,7 @@ def completeness(total: float, picture: float, baseline: float, label: str, name
     difference = picture - baseline
     error = abs(total - difference) / max(abs(difference), 1e-6)
     adds = f"The map adds up to {total:.3f}; the logit of “{label}” is {picture:.3f} here and {baseline:.3f} for the {name}, {difference:.3f} apart"
-    share = f"{100 * error:.2g} %" if error < 10 else f"{error:.0f} times the difference"
+    share = f"{100 * error:.3g} %" if error < 10 else f"{error:.0f} times the difference"
     if error < CLOSE:
         return f"{adds}: an error of {share}."
     verdict = "read it with caution" if error < FAR else "it does not account for the answer, so do not rely on its numbers"

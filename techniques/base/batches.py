@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from model_zoo.layers import Layer
     from model_zoo.loaded import LoadedModel
 
+FIRST = 16  # so many pictures make a first coarse answer; the next one has twice as many, and so on
 Item = TypeVar("Item")
 
 MEMORY = {"cpu": 64 * 2**20, "cuda": 2**30}  # bytes a batch may take; on a CPU larger batches are no faster
@@ -32,3 +33,17 @@ def batch_size(model: LoadedModel, after: Layer | None = None) -> int:
 def parts(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
     """`items` in parts of `size`, the last one perhaps smaller."""
     return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def batches(count: int, model: LoadedModel, first: int = FIRST) -> list[tuple[slice, bool]]:
+    """All of `count` pictures in order, as (at most `batch_size` of them, whether an unfinished answer is due after them).
+
+    One is due after `first` pictures, and whenever there are twice as many as at the last one.
+    """
+    size, due, planned = batch_size(model), first, []
+    for start in range(0, count, size):
+        stop = min(start + size, count)
+        planned.append((slice(start, stop), due <= stop < count))
+        if stop >= due:
+            due = 2 * stop
+    return planned

@@ -69,6 +69,7 @@ def parts_of(relevance: Relevance) -> str:
     """Where the logit went, in words: to the pixels, to what keeps some, and, where it is worth a word, nowhere."""
     whole = abs(relevance.logit) or 1.0
     pixels, kept, lost = float(relevance.pixels.sum()), float(relevance.kept.sum()), relevance.lost
+    pixels, kept = (part if abs(part) >= 0.005 else 0.0 for part in (pixels, kept))  # not “-0.00”
     shares = tuple(100 * part / whole for part in (pixels, kept))
     told = f"{pixels:.2f} is in the pixels ({shares[0]:.0f} %), and {kept:.2f} ({shares[1]:.0f} %) stayed with biases and constants"
     return told + (f"; {lost:.2f} ({100 * lost / whole:.0f} %) was lost in operations without a rule" if abs(lost) > 0.01 * whole else "")

@@ -45,7 +45,7 @@
   // Gradio patches the page in place: it may change an element's attributes and drop the children we made. Each
   // element therefore builds its inside anew when that happens.
   class Element extends HTMLElement {
-    static observedAttributes = ["levels", "low", "high", "picture", "width", "height"];
+    static observedAttributes = ["levels", "low", "high", "from", "to", "picture", "width", "height"];
 
     connectedCallback() {
       this.observer = new MutationObserver(() => { if (!this.isConnected || !this.contains(this.inside)) this.schedule(); });
@@ -79,6 +79,7 @@
       this.signed = this.hasAttribute("signed");
       this.low = +this.getAttribute("low");
       this.high = +this.getAttribute("high");
+      [this.from, this.to] = [+this.getAttribute("from"), +this.getAttribute("to")]; // the ends of the scale; some values may lie beyond
       this.levels = decode16(this.getAttribute("levels"));
       const maps = window.loupeColours[this.signed ? "signed" : "unsigned"];
       const options = Object.keys(maps).map((name) => `<option>${name}</option>`).join("");
@@ -129,9 +130,9 @@
       const table = window.loupeColours[kind][view[kind]];
       const out = new ImageData(this.base.width, this.base.height);
       const solid = view.opacity ** 4;
-      const flat = this.low === this.high; // nothing to tell apart: grey, and the picture shows through
+      const flat = this.from === this.to; // nothing to tell apart: grey, and the picture shows through
       for (let i = 0; i < this.levels.length; i++) {
-        const level = this.levels[i] / 65535;
+        const level = Math.min(1, Math.max(0, (this.value(i) - this.from) / (this.to - this.from)));
         const colour = Math.round(level * 255) * 3;
         const strength = flat ? 0 : this.signed ? Math.sqrt(Math.abs(2 * level - 1)) : 1; // zero lets the picture through
         const alpha = this.opaque ? 1 : Math.max(view.opacity * strength, solid);
@@ -148,8 +149,12 @@
       const strip = context.createImageData(128, 1);
       for (let i = 0; i < 128; i++) strip.data.set([table[6 * i], table[6 * i + 1], table[6 * i + 2], 255], 4 * i);
       context.putImageData(strip, 0, 0);
-      left.textContent = format(this.low);
-      right.textContent = `${format(this.high)} ${this.getAttribute("unit") || ""}`;
+      left.textContent = `${this.low < this.from ? "≤ " : ""}${format(this.from)}`;
+      right.textContent = `${this.high > this.to ? "≥ " : ""}${format(this.to)} ${this.getAttribute("unit") || ""}`;
+    }
+
+    value(index) {
+      return this.low + (this.levels[index] / 65535) * (this.high - this.low);
     }
 
     // Maps beside each other are read at the same place.
@@ -172,8 +177,7 @@
       if (!place) { output.textContent = ""; return; }
       const { width, height } = this.canvas;
       const [x, y] = [Math.floor(place[0] * width), Math.floor(place[1] * height)];
-      const value = this.low + (this.levels[y * width + x] / 65535) * (this.high - this.low);
-      output.textContent = `x ${x}, y ${y}: ${format(value)}`;
+      output.textContent = `x ${x}, y ${y}: ${format(this.value(y * width + x))}`;
       [mark.style.left, mark.style.top] = place.map((share) => `${100 * share}%`);
     }
   }

@@ -10,7 +10,6 @@ from techniques.base.drawing.pictures import (
     enlarge,
     explain,
     heatmap_image,
-    heatmap_levels,
     is_constant,
     item_image,
     magnification,
@@ -23,7 +22,7 @@ from techniques.base.drawing.sheets import contact_sheet, draw, drawn, file_name
 
 __all__ = [
     "SIGNED_MAPS", "UNSIGNED_MAPS", "colour_table", "default_map", "gradient_css",
-    "Scale", "animation_png", "common_scales", "enlarge", "explain", "heatmap_image", "heatmap_levels", "is_constant", "item_image",
+    "Scale", "animation_png", "common_scales", "enlarge", "explain", "heatmap_image", "is_constant", "item_image",
     "magnification", "overlay", "picture_image", "png_bytes", "scale_of",
     "contact_sheet", "draw", "drawn", "file_name", "outer_positions",
     "curve_chart", "histogram_chart", "predictions_chart", "scatter_chart", "to_html", "to_svg",

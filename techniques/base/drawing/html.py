@@ -100,11 +100,12 @@ def _image(png: bytes, description: str) -> str:
 
 def _scale_bar(heatmap: Heatmap) -> str:
     low, high = scale_of(heatmap)
+    beyond = heatmap.values.max() > high or heatmap.values.min() < low
     unit = f" {heatmap.unit}" if heatmap.unit else ""
     return (
         f'<div style="height:7px;border-radius:3px;box-shadow:0 0 0 1px #8884;background:{gradient_css(default_map(heatmap.signed))}"></div>'
         f'<div style="display:flex;justify-content:space-between;font-variant-numeric:tabular-nums;{_SMALL}">'
-        f"<span>{escape(number(low))}</span><span>{escape(number(high) + unit)}</span></div>"
+        f"<span>{escape(number(low))}</span><span>{'≥ ' * beyond}{escape(number(high) + unit)}</span></div>"
     )
 
 

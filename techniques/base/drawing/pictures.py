@@ -1,8 +1,9 @@
 """Heat maps, pictures and animations as PIL images, always with a scale that can be stated.
 
 An unsigned heat map runs from 0 to its largest value, a signed one from -m to m, where m is the largest absolute value:
-zero keeps its colour. A signed picture v is drawn as 0.5 + v / (2 m). Any other scale is given by the caller as
-(low, high).
+zero keeps its colour. Where a few pixels stand far above all others, as in most maps made of gradients, m is the value that
+all but FEW of them stay below, and those few are drawn as that: else there would be nothing to see but them. A signed
+picture v is drawn as 0.5 + v / (2 m). Any other scale is given by the caller as (low, high).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from techniques.base.results import Animation, Gallery, Heatmap, Picture
 
 Scale = tuple[float, float]
 MID_GREY = 128
+FEW = 0.005  # the share of the pixels that may lie beyond the scale ...
+FAR = 2.0  # ... where the largest is so many times larger than all others
 
 
 def scale_of(item: Heatmap | Picture, map: str | None = None) -> Scale:
@@ -27,9 +30,18 @@ def scale_of(item: Heatmap | Picture, map: str | None = None) -> Scale:
         return 0.0, 1.0
     values = np.nan_to_num(item.values)
     if item.signed or map in SIGNED_MAPS:
-        most = float(np.abs(values).max(initial=0))
+        most = _most(np.abs(values), isinstance(item, Heatmap))
         return -most, most
-    return 0.0, max(0.0, float(values.max(initial=0)))
+    return 0.0, max(0.0, _most(values, True))
+
+
+def _most(values: np.ndarray, few_aside: bool) -> float:
+    """The largest of the values, or of all but FEW of them where it stands far above these."""
+    most = float(values.max(initial=0))
+    if not few_aside or not most > 0:
+        return most
+    usual = float(np.quantile(values, 1 - FEW))
+    return usual if 0 < FAR * usual < most else most
 
 
 def magnification(picture: Picture) -> float:
@@ -116,20 +128,6 @@ def enlarge(image: Image.Image, least: int = 224) -> Image.Image:
     """The image with every pixel repeated until the longer side has at least `least` pixels."""
     factor = math.ceil(least / max(image.size))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST) if factor > 1 else image
-
-
-def heatmap_levels(heatmap: Heatmap, map: str | None = None) -> tuple[bytes, float, float]:
-    """The values for a page that colours, blends and reads them itself: (PNG, low, high).
-
-    Each pixel holds 16 bits in two channels: value = low + (256 red + green) / 65535 (high - low). Red
-    alone is the index into a colour table. A constant heat map has low equal to high, and red 128.
-    """
-    low, high = scale_of(heatmap, map)
-    if is_constant(heatmap):
-        low = high = float(np.nan_to_num(heatmap.values).max(initial=0))
-    levels = _levels(heatmap.values, (low, high), 65535)
-    channels = np.stack([levels >> 8, levels & 255, np.zeros_like(levels)], -1).astype(np.uint8)
-    return png_bytes(Image.fromarray(channels)), low, high
 
 
 def animation_png(animation: Animation) -> bytes:

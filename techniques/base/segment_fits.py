@@ -1,0 +1,118 @@
+"""What LIME and Kernel SHAP have in common: a linear stand-in for the network, fitted to its answers for a picture of which
+segments are hidden at random; several times over with other random numbers, so that its spread is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import numpy as np
+
+from model_zoo.deferred import torch
+from techniques.base.covering import fill_pixels, what_changed
+from techniques.base.parameters import Help, Range
+from techniques.base.results import Heatmap, Note, Picture, Predictions, Table
+from techniques.base.segments import Segments, ask, readings
+from techniques.base.spread import told
+
+if TYPE_CHECKING:
+    from model_zoo.loaded import LoadedModel
+    from techniques.base.run import Run
+    from techniques.base.sample import Sample
+
+Samples = Annotated[int, Range(50, 4000, 50, "pictures"), Help("Pictures with hidden segments in each repeat; more are surer and slower.")]
+Repeats = Annotated[int, Range(2, 10, 1, "repeats"), Help("How often all is done anew with other random numbers; the maps are the mean.")]
+
+READINGS = ("probability", "logit")
+
+
+class Explained(NamedTuple):
+    """One picture that is explained, and what is known before any segment is hidden.
+
+    `whole` and `empty` are probability and logit `[2]` of the class for the picture, and for the filling alone.
+    """
+
+    sample: Sample
+    model: LoadedModel
+    segments: Segments
+    filling: torch.Tensor
+    target: int
+    logits: torch.Tensor
+    whole: np.ndarray
+    empty: np.ndarray
+
+    @classmethod
+    def of(cls, sample: Sample, model: LoadedModel, run: Run, target: int | None, cut: str, count: int, fill: str) -> Explained:
+        segments, filling = Segments.of(sample.pixels, cut, count), fill_pixels(fill, sample.pixels)
+        run.check()
+        logits = model.logits(torch.cat([sample.pixels, filling]))
+        target = int(model.predicted(logits[0])) if target is None else target
+        return cls(sample, model, segments, filling, target, logits[0], *readings(model, logits, target))
+
+    @property
+    def label(self) -> str:
+        return self.model.label(self.target)
+
+    def ask(self, run: Run, kept: np.ndarray, see: Callable[[np.ndarray], None]) -> np.ndarray:
+        """Probability and logit `[N, 2]` of the picture with only the `kept` segments `[N, count]`; see `segments.ask`."""
+        kept = torch.from_numpy(np.ascontiguousarray(kept))
+        return ask(self.model, run, self.sample.pixels, self.filling, self.segments, kept, self.target, see)
+
+
+class Panels(NamedTuple):
+    """What both methods show."""
+
+    probability: Heatmap
+    logit: Heatmap
+    spread: Heatmap | None
+    segments: Picture
+    strongest_alone: Picture
+    predictions: Predictions
+    table: Table
+
+
+def panels(explained: Explained, fits: np.ndarray, shown: int, meaning: str) -> Panels:
+    """The panels for weights `[R, segments, 2]` of R repeats; with one repeat only, there is no spread.
+
+    `meaning` is what a weight is, the beginning of a caption.
+    """
+    segments, mean = explained.segments, fits.mean(0)
+    strongest = segments.strongest(mean[:, 0], shown)
+    speaking = [one for one in strongest if mean[one, 0] > 0]
+    alone = segments.hidden(explained.sample.pixels, explained.filling, torch.isin(torch.arange(segments.count), torch.tensor(speaking))[None])
+    logits = torch.stack([explained.logits, explained.model.logits(alone)[0]])
+    caption = f"{meaning} the {{}} of “{explained.label}”" + (f", mean of {len(fits)} repeats" if len(fits) > 1 else "")
+    spread = fits.std(0, ddof=1) if len(fits) > 1 else None
+    only = f"Only what speaks most for “{explained.label}”: {len(speaking)} of {segments.count} segments"
+    return Panels(
+        *(segments.heatmap(mean[:, number], unit, caption.format(unit)) for number, unit in enumerate(READINGS)),
+        None if spread is None else segments.heatmap(spread[:, 0], "probability", "Standard deviation of the first map over the repeats", signed=False),
+        segments.drawn(explained.sample.pixels, mean[:, 0], strongest,
+                       f"{segments.count} segments; of the numbered ones red speak for “{explained.label}”, blue against it"),
+        Picture(alone[0], label=f"{only}, of {explained.sample.origin}", caption=only),
+        Predictions.of(explained.model, logits, ("the picture", "only these segments"), "Predictions of the picture and of these segments alone"),
+        _table(segments, mean, spread, strongest),
+    )  # fmt: skip
+
+
+def _table(segments: Segments, mean: np.ndarray, spread: np.ndarray | None, strongest: list[int]) -> Table:
+    """The strongest segments with mean and standard deviation over the repeats of both readings."""
+    measures = {"mean": mean} if spread is None else {"mean": mean, "standard deviation": spread}
+    columns = [f"{unit}, {name}" if spread is not None else unit for unit in READINGS for name in measures]
+    rows = []
+    for number, one in enumerate(strongest, 1):
+        numbers = [float(values[one, reading]) for reading in range(len(READINGS)) for values in measures.values()]
+        rows.append((number, segments.told(one), *numbers))
+    return Table(("number", "place", *columns), tuple(rows) or ((0, "no segment matters", *[0.0] * len(columns)),))
+
+
+def stability(fits: np.ndarray, shown: int) -> str:
+    """How far the repeats `[R, segments, 2]` agree on the first reading, in plain words."""
+    return told(fits[..., 0], shown, "take more pictures per repeat, or fewer segments, before you believe which comes first")
+
+
+def check_alone(explained: Explained, predictions: Predictions) -> str:
+    """What the network says of the strongest segments alone."""
+    before, after = (torch.as_tensor(row) for row in predictions.logits)
+    return f"With only the numbered segments that speak for it, {what_changed(explained.model, explained.target, before, after)}."
