@@ -12,7 +12,7 @@ import numpy as np
 from model_zoo.deferred import torch
 from techniques.base.covering import fill_pixels, what_changed
 from techniques.base.parameters import Help, Range
-from techniques.base.results import Heatmap, Note, Picture, Predictions, Table
+from techniques.base.results import Heatmap, Picture, Predictions, Table
 from techniques.base.segments import Segments, ask, readings
 from techniques.base.spread import told
 

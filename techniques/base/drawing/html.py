@@ -105,7 +105,7 @@ def _scale_bar(heatmap: Heatmap) -> str:
     return (
         f'<div style="height:7px;border-radius:3px;box-shadow:0 0 0 1px #8884;background:{gradient_css(default_map(heatmap.signed))}"></div>'
         f'<div style="display:flex;justify-content:space-between;font-variant-numeric:tabular-nums;{_SMALL}">'
-        f"<span>{escape(number(low))}</span><span>{'≥ ' * beyond}{escape(number(high) + unit)}</span></div>"
+        f"<span>{escape(number(low))}</span><span>{'≥ ' if beyond else ''}{escape(number(high) + unit)}</span></div>"
     )
 
 
