@@ -62,8 +62,7 @@ def gradient_shap(
         return Answer(*attribution_maps(total / len(sums), caption), Note(_told(sums, before, after, label)))
 
     ways = ((torch.randperm(samples, generator=generator) + torch.rand(samples, generator=generator)) / samples).view(-1, 1, 1, 1).to(pixels)
-    with torch.no_grad():
-        after = float(model.logits(pixels)[0, target])
+    after = float(model.valid_logits(pixels)[0, target])
     for number, batch in enumerate(run.steps(batches(model, samples), "Batch of baselines"), 1):
         starts = torch.cat([_baseline(baselines, pixels, generator) for _ in batch])
         with torch.no_grad():

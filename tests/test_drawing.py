@@ -285,9 +285,9 @@ def test_text_in_a_result_is_never_markup(result):
 def test_an_answer_with_several_panels_shows_itself_in_a_notebook(tiny_models, photograph):
     import techniques
 
-    answer = techniques.run("saliency", photograph, tiny_models["cnn"])
+    answer = techniques.run("guided_backpropagation", photograph, tiny_models["cnn"])
     html = answer._repr_html_()
-    assert html.count("<figure") == len(answer) and "Input times gradient" in html
+    assert html.count("<figure") == len(answer) and "In colour" in html
     assert html == to_html(answer)
 
 

@@ -27,6 +27,8 @@ from ui.panels import panel
 from ui.samples import sample as sample_picture
 
 CATALOGUE = techniques.catalogue()
+NOTHING = re.compile("No place .* moves a logit|Nothing in .* speaks for")  # in a picture or a network in which nothing is to be seen
+RECTIFIED = ("guided_backpropagation", "deconvolution")  # a network without a rectifier is none for them, which shows in a run
 ATTACKS = ("fgsm", "pgd")
 FLAT = "No region stands out: every pixel has the same value."
 GREY = {(128, 128, 128)}
@@ -74,6 +76,13 @@ def given(technique: Technique, *samples: Sample) -> Sample | Samples:
     return Samples(samples) if technique.many else samples[0]
 
 
+def fitting(model: LoadedModel) -> list[Technique]:
+    """The techniques that do not say beforehand why this model is none for them; the tests know how many these are at least."""
+    found = [technique for technique in CATALOGUE.values() if technique.why_not(model) is None]
+    assert len(found) >= len(CATALOGUE) / 2
+    return found
+
+
 def heat_maps(answer) -> list[Heatmap]:
     return [result for result in panels(answer).values() if isinstance(result, Heatmap)]
 
@@ -85,7 +94,7 @@ def heat_maps(answer) -> list[Heatmap]:
 def test_a_network_that_says_the_same_of_every_picture_gives_flat_grey_maps_that_say_so(name):
     answer = techniques.run(name, noise(cnn()), scaled(0.0))
     maps = heat_maps(answer)
-    assert len(maps) == 2 and not any(heatmap.values.any() for heatmap in maps)
+    assert len(maps) == {"saliency": 1, "occlusion": 2}[name] and not any(heatmap.values.any() for heatmap in maps)
     for heatmap in maps:
         assert {colour for _, colour in heatmap_image(heatmap).getcolors()} == GREY
         assert FLAT in to_html(heatmap) and FLAT in panel(name, heatmap, None)
@@ -150,12 +159,16 @@ def test_a_picture_without_valid_numbers_is_told_of_and_the_next_one_works(techn
     if technique.why_not(divides) is None:
         try:
             answer = execute(technique, given(technique, white, noise(divides)), divides)
+        except IncompatibleModel as refusal:
+            assert technique.name in RECTIFIED and "calls no rectifier" in str(refusal)
+            return
         except AppError as refusal:
             assert "not finite" in str(refusal) and "numbers" in str(refusal)
         else:
             assert technique.name in ("architecture", "average_activation")  # neither of them looks at logits
             assert all(np.isfinite(array).all() for array in all_arrays(answer).values() if array.dtype.kind == "f")
-        execute(technique, given(technique, noise(divides), noise(divides, 4)), divides)
+        if technique.name != "trust_table":  # its noise makes white pixels, too
+            execute(technique, given(technique, noise(divides), noise(divides, 4)), divides)
 
 
 def test_probabilities_that_are_no_numbers_are_not_shown(divides):
@@ -241,11 +254,14 @@ def test_probabilities_of_huge_logits_add_up_to_one(scale):
 def test_whatever_the_scale_of_the_logits_no_panel_shows_a_word_in_place_of_a_number(make, scale):
     model = scaled(scale, make)
     pictures = noise(model), noise(model, 4)
-    for technique in CATALOGUE.values():
+    for technique in fitting(model):
         try:
             answer = execute(technique, given(technique, *pictures), model)
         except IncompatibleModel as refusal:
-            assert technique.name == "grad_cam" and scale == 0 and "moves a logit" in str(refusal)
+            assert scale == 0 and NOTHING.search(str(refusal)), technique.name
+            continue
+        except AppError as refusal:  # a product of two numbers that a float32 still holds
+            assert scale == 1e30 and "not finite" in str(refusal) and technique.name == "guided_grad_cam"
             continue
         for name, result in panels(answer).items():
             for html in (to_html(result), panel(name, result, pictures[0])):
@@ -258,6 +274,8 @@ def test_whatever_the_scale_of_the_logits_no_panel_shows_a_word_in_place_of_a_nu
 @pytest.mark.parametrize("technique", CATALOGUE.values(), ids=lambda technique: technique.name)
 def test_a_single_output_is_read_through_a_sigmoid_everywhere(technique, tiny_models):
     model = tiny_models["single_logit"]
+    if technique.why_not(model):
+        pytest.skip(technique.why_not(model))
     answer = execute(technique, given(technique, noise(model), noise(model, 4)), model)
     predictions = panels(answer).get("predictions")
     if predictions:
@@ -306,8 +324,8 @@ def test_a_picture_without_transparency_is_opaque_for_a_model_of_four_channels(p
     model = linear(5, channels=4)
     sample = Sample.from_image(photograph, model)
     assert sample.pixels.shape == (1, 4, 4, 4) and (sample.pixels[:, 3] == 1).all()
-    for technique in CATALOGUE.values():
-        if technique.why_not(model) is None:
+    for technique in fitting(model):
+        if technique.name not in RECTIFIED:
             answer = execute(technique, given(technique, sample, noise(model)), model)
             assert all(to_html(result) and panel(name, result, sample) for name, result in panels(answer).items())
 
@@ -476,7 +494,7 @@ def test_weights_of_another_precision_are_float32_from_the_start(dtype):
     network = cnn().network.to(dtype)
     model = wrap(network, key="cast", preprocessing=cnn().preprocessing)
     assert {tensor.dtype for tensor in (*network.parameters(), *network.buffers()) if tensor.is_floating_point()} == {torch.float32}
-    for technique in CATALOGUE.values():
+    for technique in fitting(model):
         execute(technique, given(technique, noise(model), noise(model, 4)), model)
 
 
@@ -484,7 +502,7 @@ def test_weights_of_another_precision_are_float32_from_the_start(dtype):
 def test_a_network_that_answers_in_another_precision_works_with_every_technique(dtype):
     model = then(lambda scores, _: scores.to(dtype))
     assert model.logits(noise(model).pixels).dtype == torch.float32
-    for technique in CATALOGUE.values():
+    for technique in fitting(model):
         execute(technique, given(technique, noise(model), noise(model, 4)), model)
 
 
@@ -507,7 +525,11 @@ EXTREME = {"black": lambda: Image.new("L", (40, 40), 0), "white": lambda: Image.
 @pytest.mark.parametrize("picture", EXTREME.values(), ids=EXTREME)
 def test_pictures_of_nothing_but_black_or_white_give_numbers_that_can_be_drawn(picture, tiny_model):
     samples = Sample.from_image(picture().convert("RGB"), tiny_model, "extreme"), noise(tiny_model)
-    for technique in CATALOGUE.values():
-        answer = execute(technique, given(technique, *samples), tiny_model)
+    for technique in fitting(tiny_model):
+        try:
+            answer = execute(technique, given(technique, *samples), tiny_model)
+        except IncompatibleModel as refusal:
+            assert technique.name == "guided_grad_cam" and NOTHING.search(str(refusal))
+            continue
         for name, result in panels(answer).items():
             assert not NOT_A_NUMBER.search(panel(name, result, samples[0])), (technique.name, name)
