@@ -56,12 +56,15 @@ def build_trail() -> Trail:
 
 
 def send_choices(reasons: list[tuple[Technique, str | None]]) -> str:
-    """The techniques by family, as the lists under all pictures offer them, with the reasons why some do not fit the model."""
+    """The techniques by family, as the lists under all pictures offer them, with the reasons why some do not fit the model; the
+    tabs of these are greyed out."""
     families: dict[str, list[str]] = {}
     for technique, reason in reasons:
         families.setdefault(technique.family, []).append(_choice(technique, reason))
     groups = (f"<optgroup label='{escape(family)}'>{''.join(options)}</optgroup>" for family, options in families.items())
-    return f"<loupe-choices><select hidden>{''.join(groups)}</select></loupe-choices>"
+    unfit = ", ".join(f"#tab-{technique.name}-button" for technique, reason in reasons if reason)
+    style = f"<style>{unfit} {{ opacity: 0.45; }}</style>" if unfit else ""
+    return f"{style}<loupe-choices><select hidden>{''.join(groups)}</select></loupe-choices>"
 
 
 def _choice(technique: Technique, reason: str | None) -> str:

@@ -104,9 +104,13 @@ def _panel_places(technique: Technique) -> tuple[dict[str, gr.HTML], dict[str, A
     axes: dict[str, Axes] = {}
     with gr.Row(elem_classes="lp-panels", equal_height=False):
         for name, kind in technique.results.items():
-            with gr.Column(min_width=250, elem_classes=f"lp-slot lp-slot-{kind.__name__.lower()}"):
-                if kind is Browser:
-                    axes[name] = build_axes(technique.name, name)
-                empty = "" if panels else "<div class='lp-empty'>Press <b>Run</b>.</div>"
-                panels[name] = gr.HTML(empty, elem_id=f"{technique.name}-{name}", js_on_load=FORWARD_PICKS)
+            slot = f"lp-slot lp-slot-{kind.__name__.lower()}"
+            empty = "" if panels else "<div class='lp-empty'>Press <b>Run</b>.</div>"
+            place = partial(gr.HTML, empty, elem_id=f"{technique.name}-{name}", js_on_load=FORWARD_PICKS)
+            if kind is not Browser:
+                panels[name] = place(elem_classes=slot)
+                continue
+            with gr.Column(min_width=250, elem_classes=slot):
+                axes[name] = build_axes(technique.name, name)
+                panels[name] = place()
     return panels, axes
