@@ -30,7 +30,7 @@ class Answer(NamedTuple):
     logit: Heatmap
     spread: Heatmap | None
     segments: Picture
-    strongest_alone: Picture
+    strongest_alone: Picture | None
     predictions: Predictions
     table: Table
     completeness: Table

@@ -38,7 +38,7 @@ class Answer(NamedTuple):
     logit: Heatmap
     spread: Heatmap
     segments: Picture
-    strongest_alone: Picture
+    strongest_alone: Picture | None
     predictions: Predictions
     table: Table
     note: Note

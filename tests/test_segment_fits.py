@@ -285,3 +285,14 @@ def test_a_segment_that_looks_like_the_filling_has_no_weight_and_takes_no_part(t
     values = values_of(segments, answer.logit.values)
     assert not values[~seen].any() and values[seen].all() and 2 <= seen.sum() < segments.count
     assert f"{(~seen).sum()} of them like the filling and without weight" in answer.segments.caption
+
+
+@pytest.mark.parametrize("name", ["lime", "kernel_shap"])
+def test_where_no_segment_speaks_for_the_class_none_is_shown_alone(name):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(400, 2))
+    with torch.no_grad():
+        network[1].weight[0], network[1].weight[1] = 0.05, -0.05  # whatever is brighter than black speaks against the second class
+    model = wrap(network, key="against", preprocessing=Preprocessing(1, (20, 20), (0.0,), (1.0,)))
+    answer = techniques.run(name, sample_for(model), model, target=1, segments=6, fill="black")
+    assert answer.strongest_alone is None and len(answer.predictions.logits) == 1
+    assert answer.note.text.endswith("No segment speaks for “class 1”.") and answer.probability.values.max() <= 0

@@ -12,7 +12,7 @@ import numpy as np
 from model_zoo.deferred import torch
 from techniques.base.covering import fill_pixels, what_changed
 from techniques.base.parameters import Help, Range
-from techniques.base.results import Heatmap, Note, Picture, Predictions, Table
+from techniques.base.results import Heatmap, Picture, Predictions, Table
 from techniques.base.segments import Segments, ask, readings
 from techniques.base.spread import told
 
@@ -74,7 +74,7 @@ class Panels(NamedTuple):
     logit: Heatmap
     spread: Heatmap | None
     segments: Picture
-    strongest_alone: Picture
+    strongest_alone: Picture | None
     predictions: Predictions
     table: Table
 
@@ -89,9 +89,11 @@ def panels(explained: Explained, fits: np.ndarray, shown: int, meaning: str) -> 
     fits[:, explained.varied] = varied
     mean = fits.mean(0)
     strongest = segments.strongest(mean[:, 0], shown)
-    speaking = [one for one in strongest if mean[one, 0] > 0]
+    speaking = segments.strongest(mean[:, 0].clip(min=0), shown)
     alone = segments.hidden(explained.sample.pixels, explained.filling, torch.isin(torch.arange(segments.count), torch.tensor(speaking))[None])
-    logits = torch.stack([explained.logits, explained.model.logits(alone)[0]])
+    logits, names = explained.logits[None], ("the picture", "only these segments")[: 1 + bool(speaking)]
+    if speaking:
+        logits = torch.cat([logits, explained.model.logits(alone)])
     caption = f"{meaning} the {{}} of “{explained.label}”" + (f", mean of {len(fits)} repeats" if len(fits) > 1 else "")
     spread = fits.std(0, ddof=1) if len(fits) > 1 else None
     idle = segments.count - len(explained.varied)
@@ -99,11 +101,11 @@ def panels(explained: Explained, fits: np.ndarray, shown: int, meaning: str) -> 
     only = f"Only what speaks most for “{explained.label}”: {len(speaking)} of {segments.count} segments"
     return Panels(
         *(segments.heatmap(mean[:, number], unit, caption.format(unit)) for number, unit in enumerate(READINGS)),
-        None if spread is None else segments.heatmap(spread[:, 0], "probability", "Standard deviation of the first map over the repeats", signed=False),
+        None if spread is None else segments.heatmap(spread[:, 0], READINGS[0], "Standard deviation of the first map over the repeats", signed=False),
         segments.drawn(explained.sample.pixels, mean[:, 0], strongest,
                        f"{count}; of the numbered ones red speak for “{explained.label}”, blue against it"),
-        Picture(alone[0], label=f"{only}, of {explained.sample.origin}", caption=only),
-        Predictions.of(explained.model, logits, ("the picture", "only these segments"), "Predictions of the picture and of these segments alone"),
+        Picture(alone[0], label=f"{only}, of {explained.sample.origin}", caption=only) if speaking else None,
+        Predictions.of(explained.model, logits, names, "Predictions of the picture and of the segments that speak most for it, alone"),
         _table(segments, mean, spread, strongest),
     )  # fmt: skip
 
@@ -125,6 +127,8 @@ def stability(fits: np.ndarray, shown: int) -> str:
 
 
 def check_alone(explained: Explained, predictions: Predictions) -> str:
-    """What the network says of the strongest segments alone."""
+    """What the network says of the segments that speak most for the class, alone."""
+    if len(predictions.logits) == 1:
+        return f"No segment speaks for “{explained.label}”."
     before, after = (torch.as_tensor(row) for row in predictions.logits)
-    return f"With only the numbered segments that speak for it, {what_changed(explained.model, explained.target, before, after)}."
+    return f"With only what speaks most for it, {what_changed(explained.model, explained.target, before, after)}."
