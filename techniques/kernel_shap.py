@@ -72,7 +72,7 @@ def kernel_shap(
             complete = _completeness(explained, fits)
             exact = f"All {len(plan.whole) + 2:,} choices of segments were tried: the values are exact, and repeats would give the same."
             sure = exact if plan.exact else stability(fits, shown)
-            return Answer(*common, complete, Note(" ".join([complete.caption, sure, check_alone(explained, common.predictions)])))
+            return Answer(*common, complete, Note(" ".join([complete.caption, sure, check_alone(explained, common)])))
 
         def see(readings: np.ndarray) -> None:
             if len(readings) >= plan.enough:

@@ -84,7 +84,7 @@ def lime(
             common = panels(explained, weights, shown, "What a segment that is seen adds to")
             quality = float(np.mean([share[0] for _, share in fitted]))
             imitation = f"The linear model explains {100 * quality:.0f} % of how the probability varies near the picture."
-            return Answer(*common, Note(" ".join([imitation, stability(weights, shown), check_alone(explained, common.predictions)])))
+            return Answer(*common, Note(" ".join([imitation, stability(weights, shown), check_alone(explained, common)])))
 
         rows = kept.reshape(samples * repeats, -1)
         return answer(explained.ask(run, rows, lambda readings: run.show(lambda: answer(readings))))

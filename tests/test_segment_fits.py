@@ -294,5 +294,6 @@ def test_where_no_segment_speaks_for_the_class_none_is_shown_alone(name):
         network[1].weight[0], network[1].weight[1] = 0.05, -0.05  # whatever is brighter than black speaks against the second class
     model = wrap(network, key="against", preprocessing=Preprocessing(1, (20, 20), (0.0,), (1.0,)))
     answer = techniques.run(name, sample_for(model), model, target=1, segments=6, fill="black")
-    assert answer.strongest_alone is None and len(answer.predictions.logits) == 1
+    assert answer.strongest_alone is None
+    assert np.allclose(answer.predictions.logits[1], network[1].bias.detach(), atol=1e-6)  # what is left is black
     assert answer.note.text.endswith("No segment speaks for “class 1”.") and answer.probability.values.max() <= 0

@@ -91,9 +91,7 @@ def panels(explained: Explained, fits: np.ndarray, shown: int, meaning: str) -> 
     strongest = segments.strongest(mean[:, 0], shown)
     speaking = segments.strongest(mean[:, 0].clip(min=0), shown)
     alone = segments.hidden(explained.sample.pixels, explained.filling, torch.isin(torch.arange(segments.count), torch.tensor(speaking))[None])
-    logits, names = explained.logits[None], ("the picture", "only these segments")[: 1 + bool(speaking)]
-    if speaking:
-        logits = torch.cat([logits, explained.model.logits(alone)])
+    logits, names = torch.cat([explained.logits[None], explained.model.logits(alone)]), ("the picture", "only these segments")
     caption = f"{meaning} the {{}} of “{explained.label}”" + (f", mean of {len(fits)} repeats" if len(fits) > 1 else "")
     spread = fits.std(0, ddof=1) if len(fits) > 1 else None
     idle = segments.count - len(explained.varied)
@@ -126,9 +124,9 @@ def stability(fits: np.ndarray, shown: int) -> str:
     return told(fits[..., 0], shown, "take more pictures per repeat, or fewer segments, before you believe which comes first")
 
 
-def check_alone(explained: Explained, predictions: Predictions) -> str:
+def check_alone(explained: Explained, shown: Panels) -> str:
     """What the network says of the segments that speak most for the class, alone."""
-    if len(predictions.logits) == 1:
+    if shown.strongest_alone is None:
         return f"No segment speaks for “{explained.label}”."
-    before, after = (torch.as_tensor(row) for row in predictions.logits)
+    before, after = (torch.as_tensor(row) for row in shown.predictions.logits)
     return f"With only what speaks most for it, {what_changed(explained.model, explained.target, before, after)}."
