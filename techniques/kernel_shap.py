@@ -3,9 +3,10 @@ orders in which the segments could be uncovered, and all shares together are the
 
 Kernel SHAP: Lundberg and Lee 2017, arXiv:1705.07874, section 4.1, theorem 2: Shapley values are the weights of a linear model
 fitted to the network's answers for pictures with segments hidden, weighted by the Shapley kernel, and held to add up. With few
-segments every choice of them is tried, and the values are exact. Departures where that is too much: the sizes of which all
-choices can be tried are tried whole, as in the authors' code; the others are drawn in pairs, a choice and its opposite (Covert and
-Lee 2021, arXiv:2012.01536); what is hidden takes a chosen filling; the logit is shared out beside the probability; it is repeated.
+segments every choice of them is tried, and the values are exact. One that looks like the filling has none and is left out.
+Departures where all choices are too many: the sizes of which all can be tried are tried whole, as in the authors' code; the others
+are drawn in pairs, a choice and its opposite (Covert and Lee 2021, arXiv:2012.01536). What is hidden takes a chosen filling; the
+logit is shared out beside the probability; and all that is drawn is repeated.
 
 Written here: captum's draws single choices with replacement, and its values add up only nearly, as it weights the two ends by 10^6.
 """
@@ -13,6 +14,7 @@ Written here: captum's draws single choices with replacement, and its values add
 from __future__ import annotations
 
 import math
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +30,7 @@ class Answer(NamedTuple):
     logit: Heatmap
     spread: Heatmap | None
     segments: Picture
-    strongest_alone: Picture
+    strongest_alone: Picture | None
     predictions: Predictions
     table: Table
     completeness: Table
@@ -50,7 +52,7 @@ def kernel_shap(
     *,
     target: TargetClass = None,
     cut: Cut = "slic",
-    segments: Count = 50,
+    segments: Count = 30,
     samples: Samples = 300,
     repeats: Repeats = 3,
     shown: Shown = 5,
@@ -61,16 +63,16 @@ def kernel_shap(
     the repeats; their spread, or None where they are exact; the segments; those that speak most for the class, alone; the sums."""
     with torch.no_grad():
         explained = Explained.of(sample, model, run, target, cut, segments, fill)
-        plan = Plan.of(np.random.default_rng(seed), explained.segments.count, samples, repeats)
+        plan = Plan.of(np.random.default_rng(seed), len(explained.varied), samples, repeats)
         change = explained.whole - explained.empty
 
         def answer(readings: np.ndarray) -> Answer:
             fits = plan.fitted(readings - explained.empty, change)
             common = panels(explained, fits, shown, "What a segment adds on average to")
-            sentences = [_completeness(explained, fits).caption, check_alone(explained, common.predictions)]
+            complete = _completeness(explained, fits)
             exact = f"All {len(plan.whole) + 2:,} choices of segments were tried: the values are exact, and repeats would give the same."
-            sentences.insert(1, exact if plan.exact else stability(fits, shown))
-            return Answer(*common, _completeness(explained, fits), Note(" ".join(sentences)))
+            sure = exact if plan.exact else stability(fits, shown)
+            return Answer(*common, complete, Note(" ".join([complete.caption, sure, check_alone(explained, common)])))
 
         def see(readings: np.ndarray) -> None:
             if len(readings) >= plan.enough:
@@ -153,8 +155,6 @@ def shapley(kept: np.ndarray, weights: np.ndarray, readings: np.ndarray, change:
 
 def _all_of_size(count: int, size: int) -> np.ndarray:
     """All choices of `size` among `count` segments, bool `[number, count]`."""
-    from itertools import combinations
-
     chosen = np.array(list(combinations(range(count), size)))
     kept = np.zeros((len(chosen), count), bool)
     kept[np.arange(len(chosen))[:, None], chosen] = True
@@ -176,5 +176,6 @@ def _completeness(explained: Explained, fits: np.ndarray) -> Table:
         (unit, *map(float, (whole, empty, whole - empty, total, total - (whole - empty))))
         for unit, whole, empty, total in zip(READINGS, explained.whole, explained.empty, sums)
     ]
-    told = f"The values add up to {sums[0]:.3f}, the probability of “{explained.label}” ({explained.whole[0]:.3f}) less that of the filling ({explained.empty[0]:.3f})."
+    parts = f"the probability of “{explained.label}” ({explained.whole[0]:.3f}) less that of the filling ({explained.empty[0]:.3f})"
+    told = f"The values add up to {sums[0]:.3f}, {parts}."
     return Table(("reading", "picture", "filling", "difference", "sum of values", "remainder"), tuple(rows), caption=told)

@@ -165,12 +165,20 @@ def test_the_lasso_takes_the_segments_that_come_first_on_scikit_learns_path():
     assert np.allclose(weights[active], np.linalg.lstsq(x[:, active], y - y.mean(), rcond=None)[0])
 
 
-def test_neighbours_keep_from_one_to_all_segments_each_number_as_often():
+def test_neighbours_keep_each_segment_with_probability_one_half_and_the_first_all():
     kept = lime.neighbours(np.random.default_rng(0), 20_001, 10)
     assert kept[0].all()
-    counts = np.bincount(kept[1:].sum(1), minlength=11)
-    assert counts[0] == 0 and np.abs(counts[1:] - 2000).max() < 5 * math.sqrt(2000)  # five standard deviations
-    assert np.abs(kept[1:].mean(0) - 0.55).max() < 5 * math.sqrt(0.25 / 20_000)
+    assert np.abs(kept[1:].mean(0) - 0.5).max() < 5 * math.sqrt(0.25 / 20_000)  # five standard deviations
+
+
+def test_nearness_is_that_of_the_authors_code_for_pictures():
+    """Theirs: the root of exp(-distance^2 / 0.25^2), distance scikit-learn's cosine distance to a row of ones."""
+    from sklearn.metrics import pairwise_distances
+
+    kept = lime.neighbours(np.random.default_rng(0), 50, 10)
+    kept = kept[kept.any(1)]
+    distances = pairwise_distances(kept.astype(float), np.ones((1, 10)), metric="cosine").ravel()
+    assert np.allclose(lime.nearness(kept, 0.25 * math.sqrt(2)), np.sqrt(np.exp(-(distances**2) / 0.25**2)), atol=1e-12)
 
 
 # Kernel SHAP
@@ -264,3 +272,28 @@ def test_unfinished_maps_are_shown_and_the_size_of_a_batch_changes_nothing(tiny_
     parts = techniques.run(name, sample_for(model), model, run=Run(show=shown.append), **settings)
     assert np.allclose(whole[1].values, parts[1].values, atol=1e-4)  # batches round differently
     assert shown and not np.allclose(shown[0][1].values, parts[1].values, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["lime", "kernel_shap"])
+def test_a_segment_that_looks_like_the_filling_has_no_weight_and_takes_no_part(tiny_models, name):
+    model = tiny_models["one_channel"]
+    pixels = torch.zeros(1, 28, 28)
+    pixels[:, 4:24, 10:18] = torch.rand(20, 8, generator=torch.Generator().manual_seed(0))
+    answer = techniques.run(name, Sample.from_pixels(pixels, "a stroke"), model, target=3, fill="black")
+    segments = Segments.of(pixels[None], "slic", 30)
+    seen = np.array([bool(pixels[0][segments.labels == one].any()) for one in range(segments.count)])
+    values = values_of(segments, answer.logit.values)
+    assert not values[~seen].any() and values[seen].all() and 2 <= seen.sum() < segments.count
+    assert f"{(~seen).sum()} of them like the filling and without weight" in answer.segments.caption
+
+
+@pytest.mark.parametrize("name", ["lime", "kernel_shap"])
+def test_where_no_segment_speaks_for_the_class_none_is_shown_alone(name):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(400, 2))
+    with torch.no_grad():
+        network[1].weight[0], network[1].weight[1] = 0.05, -0.05  # whatever is brighter than black speaks against the second class
+    model = wrap(network, key="against", preprocessing=Preprocessing(1, (20, 20), (0.0,), (1.0,)))
+    answer = techniques.run(name, sample_for(model), model, target=1, segments=6, fill="black")
+    assert answer.strongest_alone is None
+    assert np.allclose(answer.predictions.logits[1], network[1].bias.detach(), atol=1e-6)  # what is left is black
+    assert answer.note.text.endswith("No segment speaks for “class 1”.") and answer.probability.values.max() <= 0

@@ -30,7 +30,9 @@ READINGS = ("probability", "logit")
 class Explained(NamedTuple):
     """One picture that is explained, and what is known before any segment is hidden.
 
-    `whole` and `empty` are probability and logit `[2]` of the class for the picture, and for the filling alone.
+    `whole` and `empty` are probability and logit `[2]` of the class for the picture, and for the filling alone; `varied` are the
+    numbers of the segments that are hidden in turn. A segment that looks like the filling changes nothing when it is hidden: its
+    weight is zero, and it is left out (unless fewer than two would remain).
     """
 
     sample: Sample
@@ -41,6 +43,7 @@ class Explained(NamedTuple):
     logits: torch.Tensor
     whole: np.ndarray
     empty: np.ndarray
+    varied: np.ndarray
 
     @classmethod
     def of(cls, sample: Sample, model: LoadedModel, run: Run, target: int | None, cut: str, count: int, fill: str) -> Explained:
@@ -48,16 +51,20 @@ class Explained(NamedTuple):
         run.check()
         logits = model.logits(torch.cat([sample.pixels, filling]))
         target = int(model.predicted(logits[0])) if target is None else target
-        return cls(sample, model, segments, filling, target, logits[0], *readings(model, logits, target))
+        differs = (sample.pixels != filling).any(1)[0].flatten()
+        varied = (segments.labels.flatten()[differs].bincount(minlength=segments.count) > 0).nonzero()[:, 0].cpu().numpy()
+        varied = varied if len(varied) > 1 else np.arange(segments.count)
+        return cls(sample, model, segments, filling, target, logits[0], *readings(model, logits, target), varied)
 
     @property
     def label(self) -> str:
         return self.model.label(self.target)
 
     def ask(self, run: Run, kept: np.ndarray, see: Callable[[np.ndarray], None]) -> np.ndarray:
-        """Probability and logit `[N, 2]` of the picture with only the `kept` segments `[N, count]`; see `segments.ask`."""
-        kept = torch.from_numpy(np.ascontiguousarray(kept))
-        return ask(self.model, run, self.sample.pixels, self.filling, self.segments, kept, self.target, see)
+        """Probability and logit `[N, 2]` of the picture with only the `kept` ones `[N, V]` of the varied segments; see `segments.ask`."""
+        everywhere = np.ones((len(kept), self.segments.count), bool)
+        everywhere[:, self.varied] = kept
+        return ask(self.model, run, self.sample.pixels, self.filling, self.segments, torch.from_numpy(everywhere), self.target, see)
 
 
 class Panels(NamedTuple):
@@ -67,31 +74,36 @@ class Panels(NamedTuple):
     logit: Heatmap
     spread: Heatmap | None
     segments: Picture
-    strongest_alone: Picture
+    strongest_alone: Picture | None
     predictions: Predictions
     table: Table
 
 
 def panels(explained: Explained, fits: np.ndarray, shown: int, meaning: str) -> Panels:
-    """The panels for weights `[R, segments, 2]` of R repeats; with one repeat only, there is no spread.
+    """The panels for weights `[R, V, 2]` of the varied segments in R repeats; with one repeat only, there is no spread.
 
     `meaning` is what a weight is, the beginning of a caption.
     """
-    segments, mean = explained.segments, fits.mean(0)
+    segments, varied = explained.segments, fits
+    fits = np.zeros((len(varied), segments.count, 2))
+    fits[:, explained.varied] = varied
+    mean = fits.mean(0)
     strongest = segments.strongest(mean[:, 0], shown)
-    speaking = [one for one in strongest if mean[one, 0] > 0]
+    speaking = segments.strongest(mean[:, 0].clip(min=0), shown)
     alone = segments.hidden(explained.sample.pixels, explained.filling, torch.isin(torch.arange(segments.count), torch.tensor(speaking))[None])
-    logits = torch.stack([explained.logits, explained.model.logits(alone)[0]])
+    logits, names = torch.cat([explained.logits[None], explained.model.logits(alone)]), ("the picture", "only these segments")
     caption = f"{meaning} the {{}} of “{explained.label}”" + (f", mean of {len(fits)} repeats" if len(fits) > 1 else "")
     spread = fits.std(0, ddof=1) if len(fits) > 1 else None
+    idle = segments.count - len(explained.varied)
+    count = f"{segments.count} segments" + (f", {idle} of them like the filling and without weight" if idle else "")
     only = f"Only what speaks most for “{explained.label}”: {len(speaking)} of {segments.count} segments"
     return Panels(
         *(segments.heatmap(mean[:, number], unit, caption.format(unit)) for number, unit in enumerate(READINGS)),
-        None if spread is None else segments.heatmap(spread[:, 0], "probability", "Standard deviation of the first map over the repeats", signed=False),
+        None if spread is None else segments.heatmap(spread[:, 0], READINGS[0], "Standard deviation of the first map over the repeats", signed=False),
         segments.drawn(explained.sample.pixels, mean[:, 0], strongest,
-                       f"{segments.count} segments; of the numbered ones red speak for “{explained.label}”, blue against it"),
-        Picture(alone[0], label=f"{only}, of {explained.sample.origin}", caption=only),
-        Predictions.of(explained.model, logits, ("the picture", "only these segments"), "Predictions of the picture and of these segments alone"),
+                       f"{count}; of the numbered ones red speak for “{explained.label}”, blue against it"),
+        Picture(alone[0], label=f"{only}, of {explained.sample.origin}", caption=only) if speaking else None,
+        Predictions.of(explained.model, logits, names, "Predictions of the picture and of the segments that speak most for it, alone"),
         _table(segments, mean, spread, strongest),
     )  # fmt: skip
 
@@ -108,11 +120,13 @@ def _table(segments: Segments, mean: np.ndarray, spread: np.ndarray | None, stro
 
 
 def stability(fits: np.ndarray, shown: int) -> str:
-    """How far the repeats `[R, segments, 2]` agree on the first reading, in plain words."""
+    """How far the repeats `[R, V, 2]` agree on the first reading, in plain words."""
     return told(fits[..., 0], shown, "take more pictures per repeat, or fewer segments, before you believe which comes first")
 
 
-def check_alone(explained: Explained, predictions: Predictions) -> str:
-    """What the network says of the strongest segments alone."""
-    before, after = (torch.as_tensor(row) for row in predictions.logits)
-    return f"With only the numbered segments that speak for it, {what_changed(explained.model, explained.target, before, after)}."
+def check_alone(explained: Explained, shown: Panels) -> str:
+    """What the network says of the segments that speak most for the class, alone."""
+    if shown.strongest_alone is None:
+        return f"No segment speaks for “{explained.label}”."
+    before, after = (torch.as_tensor(row) for row in shown.predictions.logits)
+    return f"With only what speaks most for it, {what_changed(explained.model, explained.target, before, after)}."
