@@ -1,6 +1,6 @@
 """Every technique on networks of many families of timm: each cell is a result or a sentence, and docs/matrix.md says which.
 
-Weights are random but brought to life (see tests/timm_models.py), pictures small where the architecture allows it. Two
+Weights are random but brought to life (see tests/timm_models.py), pictures small where the architecture allows it. Three
 techniques get settings that cost less, SETTINGS; all others run with their defaults. Set LOUPE_WRITE_MATRIX=1 to write
 the table anew.
 """
@@ -26,7 +26,8 @@ from tests.timm_models import ARCHITECTURES, build, family, network_of, pictures
 
 TABLE = Path(__file__).resolve().parents[1] / "docs" / "matrix.md"
 CATALOGUE = techniques.catalogue()
-SETTINGS = {"pgd": {"steps": 2}, "occlusion": {"window": 60, "stride": 50}}  # fewer steps, fewer squares: cost, not meaning
+# fewer steps, squares and stencils: cost, not meaning
+SETTINGS = {"pgd": {"steps": 2}, "occlusion": {"window": 60, "stride": 50}, "score_cam": {"channels": 16}}
 YES = "yes"
 
 
