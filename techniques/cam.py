@@ -38,7 +38,7 @@ def why_not(model: LoadedModel) -> str | None:
         return None
     if not model.spatial_layers():
         return "no layer of this model has places in the picture. Saliency and occlusion need none."
-    return "it needs a network that averages its last maps and hands them straight to one linear layer, and this one does not. Grad-CAM works without."
+    return "it needs a network that averages its last maps and hands them to one linear layer, and this one does not. Grad-CAM works without."
 
 
 @technique(

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from techniques.base import Browser, Heatmap, Layer, LayerName, LoadedModel, Predictions, Run, Sample, TargetClass, technique, torch
 from techniques.base.attention import attending
 from techniques.base.class_maps import browser, class_name, doubt, enlarged, evidence, no_places, predictions
-from techniques.base.hooks import gradient_at, logits_from_layers
+from techniques.base.hooks import gradients_at, logits_from_layers
 
 STAGES = 5  # so many sizes of grids, the coarsest ones
 
@@ -56,9 +56,11 @@ def layer_cam(
     run.check()
     logits, outputs = logits_from_layers(model, [stage.name for stage in chosen], sample.pixels)
     first, name, cells, scaled = found.classes[0], class_name(model, found.classes[0]), {}, []
-    for stage in run.steps(chosen, "Stage"):
-        gradient = stage.maps(gradient_at(logits[0, first], outputs[stage.name], again=True))
-        values = enlarged(_maps(stage.maps(outputs[stage.name].detach()), gradient).relu()[None], sample.pixels.shape[2:])[0, 0]
+    run.check()
+    gradients = gradients_at(logits[0, first], [outputs[stage.name] for stage in chosen])
+    for stage, gradient in zip(chosen, gradients):
+        values = _maps(stage.maps(outputs[stage.name].detach()), stage.maps(gradient)).relu()
+        values = enlarged(values[None], sample.pixels.shape[2:])[0, 0]
         cells[stage.name] = Heatmap(values, unit="logit", caption=f"What speaks for “{name}” in {stage.name}{doubt(stage)}")
         scaled.append(torch.tanh(2 * values / values.max().clamp(min=torch.finfo(values.dtype).tiny)))
     together = f"What speaks for “{name}” in any of {', '.join(cells)}, each scaled to its own maximum"

@@ -28,7 +28,7 @@ TABLE = Path(__file__).resolve().parents[1] / "docs" / "matrix.md"
 CATALOGUE = techniques.catalogue()
 SETTINGS = {  # fewer steps, squares, copies, masks and segments: cost, not meaning
     "pgd": {"steps": 2}, "occlusion": {"window": 60, "stride": 50}, "smooth_grad": {"samples": 2}, "integrated_gradients": {"steps": 5},
-    "gradient_shap": {"samples": 5}, "feature_ablation": {"segments": 4}, "rise": {"masks": 100},
+    "gradient_shap": {"samples": 5}, "feature_ablation": {"segments": 4}, "rise": {"masks": 100}, "score_cam": {"channels": 16},
     "lime": {"segments": 4, "samples": 50, "repeats": 2}, "kernel_shap": {"segments": 4, "samples": 50, "repeats": 2},
     "trust": {"stages": 2, "copies": 1, "points": 4}, "trust_table": {"methods": ["saliency"], "stages": 2, "copies": 1, "points": 4},
 }  # fmt: skip

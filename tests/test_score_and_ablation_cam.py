@@ -114,7 +114,8 @@ def rounded(bits: int):
     def look(self, part, halved=False):
         plain(self, part, False)
         if halved:
-            self.logits[part] = torch.ldexp(torch.round(torch.frexp(self.logits[part]).mantissa * 2**bits) / 2**bits, torch.frexp(self.logits[part]).exponent)
+            mantissa, exponent = torch.frexp(self.logits[part])
+            self.logits[part] = torch.ldexp((mantissa * 2**bits).round() / 2**bits, exponent)
 
     plain = score_cam.Scores.look
     return look

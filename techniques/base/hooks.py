@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -32,10 +32,15 @@ def gradient_at(score: torch.Tensor, place: torch.Tensor, again: bool = False) -
 
     `again` keeps the graph for another number. A network that cuts its own graph (rounding, no_grad) gives zero, too.
     """
+    return gradients_at(score, [place], again)[0]
+
+
+def gradients_at(score: torch.Tensor, places: Sequence[torch.Tensor], again: bool = False) -> list[torch.Tensor]:
+    """The same at several tensors, from one way back through the network."""
     if not score.requires_grad:
-        return torch.zeros_like(place)
-    (gradient,) = torch.autograd.grad(score, place, retain_graph=again, allow_unused=True)
-    return torch.zeros_like(place) if gradient is None else gradient
+        return [torch.zeros_like(place) for place in places]
+    gradients = torch.autograd.grad(score, places, retain_graph=again, allow_unused=True)
+    return [torch.zeros_like(place) if gradient is None else gradient for place, gradient in zip(places, gradients)]
 
 
 _passes: ContextVar[list | None] = ContextVar("passes that several techniques share", default=None)
