@@ -29,7 +29,7 @@ class Answer(NamedTuple):
 @technique(
     title="LayerCAM",
     family="Regions",
-    paper="Jiang et al. 2021, IEEE Transactions on Image Processing 30",
+    paper="Jiang, Zhang, Hou, Cheng and Wei 2021, IEEE Transactions on Image Processing 30",
     order=35,
     limits="Only positive gradients count, so what speaks against the class is not seen. Maps of early layers are fine because these layers "
     "are, and show edges and textures whether or not they decide; in all stages together each map has the same say.",

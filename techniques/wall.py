@@ -33,16 +33,8 @@ ALIKE = "Rank correlation of two techniques, mean over the rows: 1 for the same 
 DEPTHS = (0.25, 0.5, 0.75, 1.0)  # of the layers that have places
 
 
-class Row(NamedTuple):
-    sample: Sample
-    model: LoadedModel
-    target: int
-    name: str
-
-
-class Column(NamedTuple):
-    technique: str
-    depth: float | None  # None: the chosen layer
+Row = NamedTuple("Row", [("sample", Sample), ("model", LoadedModel), ("target", int), ("name", str)])
+Column = NamedTuple("Column", [("technique", str), ("depth", float | None)])  # None: the chosen layer
 
 
 class Answer(NamedTuple):
