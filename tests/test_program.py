@@ -19,6 +19,7 @@ from techniques.base import Sample, Samples
 from techniques.base.export import write_bundle
 from techniques.base.pairs import execute_on
 from techniques.base.results import all_arrays
+from tests.tiny_models import fitting
 
 ROOT = Path(__file__).resolve().parents[1]
 TECHNIQUES = techniques.catalogue()
@@ -79,7 +80,7 @@ def unlike_the_defaults(technique) -> dict:
 
 @pytest.mark.parametrize("name", TECHNIQUES)
 def test_the_program_of_every_technique_gives_its_numbers(tmp_path, name, tiny_models, photograph, capsys):
-    model = tiny_models["cnn"]
+    model = tiny_models[fitting(TECHNIQUES[name]).key.partition("/")[2]]
     arrays = bundle_of(tmp_path, name, of_a_run(TECHNIQUES[name], photograph, model), model)
     assert_same(arrays, repeated(tmp_path))
     assert "Repeated: the largest difference is 0." in capsys.readouterr().out
@@ -87,9 +88,10 @@ def test_the_program_of_every_technique_gives_its_numbers(tmp_path, name, tiny_m
 
 @pytest.mark.parametrize("name", TECHNIQUES)
 def test_the_program_takes_every_setting_of_the_run(tmp_path, name, tiny_models, photograph):
-    model, technique = tiny_models["cnn"], TECHNIQUES[name]
+    technique = TECHNIQUES[name]
+    model = tiny_models[fitting(technique).key.partition("/")[2]]
     settings = unlike_the_defaults(technique)
-    given = {"target": "gas pump", "mask": [AREA, ~AREA]}
+    given = {"target": model.label(model.classes - 1), "mask": [AREA, ~AREA]}
     settings |= {param.name: given[param.kind] for param in technique.params if param.kind in given}
     arrays = bundle_of(tmp_path, name, of_a_run(technique, photograph, model, (0, 90, 180, 270)), model, settings)
     assert_same(arrays, repeated(tmp_path))

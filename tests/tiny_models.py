@@ -44,6 +44,11 @@ def several_labels() -> LoadedModel:
 TINY_MODELS = {make.__name__: make for make in (cnn, transformer, one_channel, single_logit, several_labels)}
 
 
+def fitting(technique) -> LoadedModel:
+    """The first of the tiny models that the technique works on."""
+    return next(model for model in (make() for make in TINY_MODELS.values()) if technique.why_not(model) is None)
+
+
 def _wrap(build, name: str, labels: tuple[str, ...], preprocessing: Preprocessing, multi_label: bool = False) -> LoadedModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

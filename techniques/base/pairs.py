@@ -133,4 +133,6 @@ def _same(first: Result, second: Result) -> bool:
     numbers, others = first.arrays(), second.arrays()
     if (first.caption, getattr(first, "text", "")) != (second.caption, getattr(second, "text", "")) or list(numbers) != list(others):
         return False
-    return getattr(first, "rows", ()) == getattr(second, "rows", ()) and all(np.allclose(numbers[name], others[name]) for name in numbers)
+    return getattr(first, "rows", ()) == getattr(second, "rows", ()) and all(
+        numbers[name].shape == others[name].shape and np.allclose(numbers[name], others[name]) for name in numbers
+    )
