@@ -11,8 +11,9 @@ from benchmarks import cases
 from benchmarks.cases import Case
 from benchmarks.class_maps import CLASS_MAPS
 from benchmarks.measure import costs
+from benchmarks.pixel_maps import PIXEL_MAPS
 
-CASES = cases.CASES | CLASS_MAPS
+CASES = cases.CASES | CLASS_MAPS | PIXEL_MAPS
 
 HEAD = """| Technique | Against | Time, ours / theirs | Peak memory, ours / theirs | Allowed |
 |---|---|---|---|---|"""
