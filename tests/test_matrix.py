@@ -36,7 +36,7 @@ SETTINGS = {  # fewer steps, squares, copies, masks and segments: cost, not mean
 YES = "yes"
 WRITE = os.environ.get("LOUPE_WRITE_MATRIX") == "1"
 SOME = (  # one or two of each kind; all of them take longer than all other tests together
-    "resnet18", "densenet121", "mobilenetv3_small_050", "tf_efficientnetv2_b0", "convnext_atto", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224",
+    "resnet18", "mobilenetv3_small_050", "tf_efficientnetv2_b0", "convnext_atto", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224",
     "levit_128s", "mixer_s32_224", "sequencer2d_s",
 )  # fmt: skip
 
