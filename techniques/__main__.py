@@ -183,7 +183,7 @@ def _help(param: Param) -> str:
     if param.kind == "mask":
         return f"A painted area, as a picture in which it is white, given up to {MASKS} times; left out: the middle of the picture."
     if param.names:
-        allowed = f" {'Some' if param.kind == 'choices' else 'One'} of {', '.join(param.choices)}."
+        allowed = f" {'Some' if param.kind == 'choices' else 'One'} of {', '.join(param.choices)}{param.more and f', {param.more}'}."
     default = {True: "yes", False: "no"}.get(param.default, param.default) if param.kind == "flag" else param.default
     default = ",".join(default) if param.kind == "choices" else default
     return (param.help + allowed + ("" if default is None else f" [{default}]")).replace("%", "%%")

@@ -22,7 +22,7 @@ from techniques.base import (
     TECHNIQUES, Gallery, Heatmap, Help, IncompatibleModel, LayerName, LoadedModel, Note, ParameterError, Run, Sample, Samples, Seed, Several, Table,
     TargetClass, technique, torch,
 )  # fmt: skip
-from techniques.base.agreement import disagreement, rank_correlation
+from techniques.base.agreement import disagreement, mean_rank_correlations
 from techniques.base.hooks import sharing_passes
 from techniques.base.maps import HeatMaps, Question, nothing_fits
 
@@ -30,11 +30,12 @@ MOST = 64  # maps on one wall
 THIS = "this"  # the model that the technique is run on
 PROBABLE = 3
 ALIKE = "Rank correlation of two techniques, mean over the rows: 1 for the same order of pixels, 0 for none in common"
-DEPTHS = (0.25, 0.5, 0.75, 1.0)  # of the layers that have places
+CHOSEN = "chosen"  # the layer of the header, or the model's own choice
+DEPTHS = {"25 %": 0.25, "50 %": 0.5, "75 %": 0.75}  # of the layers that have places, up to the model's own choice
 
 
 Row = NamedTuple("Row", [("sample", Sample), ("model", LoadedModel), ("target", int), ("name", str)])
-Column = NamedTuple("Column", [("technique", str), ("depth", float | None)])  # None: the chosen layer
+Column = NamedTuple("Column", [("technique", str), ("layer", str)])  # CHOSEN, one of DEPTHS, or a name
 
 
 class Answer(NamedTuple):
@@ -47,6 +48,11 @@ class Answer(NamedTuple):
 def models_at_hand() -> dict[str, str]:
     """Title by key: the model in use, and those that the page offers first."""
     return {THIS: "The model in use", **{choice.key: choice.title for choice in model_zoo.keys()}}
+
+
+def places_at_hand() -> dict[str, str]:
+    """Title by name: the chosen layer, and layers by their depth."""
+    return {CHOSEN: "The chosen layer", **{name: f"{name} of the way" for name in DEPTHS}}
 
 
 @technique(
@@ -68,10 +74,12 @@ def wall(
         Literal["one class", "true and predicted", "most probable"],
         Help("The chosen class, or else the predicted one; the true class (the group, or the chosen one) beside it; or the three most probable."),
     ] = "one class",
-    models: Annotated[tuple[str, ...], Several(models_at_hand), Help("Networks to put below each other; those that are on this machine.")] = (THIS,),
+    models: Annotated[
+        tuple[str, ...], Several(models_at_hand, "or the key of another model"), Help("Networks to put below each other, of those on this machine.")
+    ] = (THIS,),
     layers: Annotated[
-        Literal["chosen layer", "four depths"], Help("For techniques that read a layer: the chosen one, or four from early to late.")
-    ] = "chosen layer",
+        tuple[str, ...], Several(places_at_hand, "or the name of a layer"), Help("For techniques that read a layer; more layers are more columns.")
+    ] = (CHOSEN,),
     scale: Annotated[
         Literal["one per column", "each its own"], Help("Maps of one technique can be compared by their numbers, or each by its own shape.")
     ] = "one per column",
@@ -81,6 +89,8 @@ def wall(
 ) -> Answer:
     """Maps `[H, W]` in the units of their techniques, row by row; rank correlations from -1 to 1, mean over the rows; and for each
     row the disagreement `[H, W]`, from 0 to 0.5 of a rank. Raises ParameterError for more than 64 maps or a model that has to be downloaded."""
+    for name in set(layers) - set(places_at_hand()):
+        model.layer(name)  # one that no layer has is told before any work
     used = [model if key == THIS else _at_hand(key) for key in models]
     label = None if target is None else model.label(target)
     rows = [row for sample in samples for other in used for row in _rows(sample, other, model, label, classes)]
@@ -126,24 +136,24 @@ def _rows(sample: Sample, model: LoadedModel, chosen_on: LoadedModel, label: str
         yield Row(sample, model, index, f"{sample.origin}{of}: {model.label(index)} {shares[index]:.0%}")
 
 
-def _columns(name: str, layers: str) -> list[Column]:
+def _columns(name: str, layers: tuple[str, ...]) -> list[Column]:
     reads_a_layer = any(param.kind == "layer" for param in TECHNIQUES[name].params)
-    return [Column(name, depth) for depth in (DEPTHS if reads_a_layer and layers == "four depths" else (None,))]
+    return [Column(name, layer) for layer in (layers if reads_a_layer else (CHOSEN,))]
 
 
 def _cell(row: Row, column: Column, layer: str | None, seed: int, run: Run, refused: dict[str, None]) -> Heatmap:
     """One map over its picture; zeros, and the reason among the `refused`, where there is none."""
     technique, below = TECHNIQUES[column.technique], row.sample.pixels[0]
     name = technique.title
-    if column.depth is not None:
-        layer = _layer_at(row.model, column.depth)
+    if column.layer != CHOSEN:
+        layer = _layer_at(row.model, DEPTHS[column.layer]) if column.layer in DEPTHS else column.layer
         name = f"{name}, {layer}"
     reason = technique.why_not(row.model)
     try:
         if reason:
             raise IncompatibleModel(f"Not for {row.model.title}: {reason}")
         found = Question.about(column.technique, target=row.target, layer=layer, seed=seed).answer(row.sample, row.model, run)
-    except IncompatibleModel as refusal:
+    except (IncompatibleModel, ParameterError) as refusal:  # another model may have no layer of this name
         refused[f"{name}: {refusal}"] = None
         return Heatmap(np.zeros(below.shape[1:], np.float32), caption=f"{name}: no map", below=below)
     return Heatmap(found.values, signed=found.signed, unit=found.unit, caption=name, below=below if found.below is None else found.below)
@@ -163,8 +173,8 @@ def _answer(rows: list[Row], columns: list[Column], done: list[list[Heatmap]], s
     whole = Gallery(tuple(maps), names, columns=len(columns), scale="column" if scale == "one per column" else "own")
     if len(columns) < 2:
         return Answer(whole, None, None, Note(" ".join([*told, *refused]) or "One column: nothing to compare with yet."))
-    titles = [map_.caption if column.depth is not None else TECHNIQUES[column.technique].title for column, map_ in zip(columns, done[0])]
-    alike = np.array([[_alike(done, a, b) for b in range(len(columns))] for a in range(len(columns))])
+    titles = [map_.caption if column.layer != CHOSEN else TECHNIQUES[column.technique].title for column, map_ in zip(columns, done[0])]
+    alike = mean_rank_correlations([[map_.values for map_ in found] for found in done])
     least = np.unravel_index(np.argmin(alike), alike.shape)
     told.append(f"Least alike are {titles[least[0]]} and {titles[least[1]]} (rank correlation {alike[least]:.2f}).")
     return Answer(
@@ -173,10 +183,6 @@ def _answer(rows: list[Row], columns: list[Column], done: list[list[Heatmap]], s
         Gallery(tuple(_disagreement(row, found) for row, found in zip(rows, done)), tuple(row.name for row in rows[: len(done)])),
         Note(" ".join([*told, *refused])),
     )
-
-
-def _alike(done: list[list[Heatmap]], first: int, second: int) -> float:
-    return float(np.mean([rank_correlation(maps[first].values, maps[second].values) for maps in done]))
 
 
 def _disagreement(row: Row, maps: list[Heatmap]) -> Heatmap:

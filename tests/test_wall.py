@@ -73,9 +73,15 @@ def test_the_true_class_is_the_group_of_the_picture_or_the_chosen_one(pictures, 
 
 
 def test_layers_from_early_to_late_are_columns_of_the_techniques_that_read_one(pictures, cnn):
-    answer = techniques.run("wall", pictures[:1], cnn, methods=("grad_cam", "saliency"), layers="four depths")
+    answer = techniques.run("wall", pictures[:1], cnn, methods=("grad_cam", "saliency"), layers=("25 %", "75 %", "chosen", cnn.default_layer))
     told = [name.partition(" · ")[0] for name in answer.wall.names]
-    assert told[-2:] == [f"Grad-CAM, {cnn.default_layer}", "Saliency"] and answer.wall.columns == 5
+    assert told[-3:] == ["Grad-CAM", f"Grad-CAM, {cnn.default_layer}", "Saliency"] and answer.wall.columns == 5
+    assert np.array_equal(answer.wall.items[2].values, answer.wall.items[3].values)  # which is the model's own choice
+
+
+def test_a_layer_that_is_not_there_is_told_before_any_work(pictures, cnn):
+    with pytest.raises(ParameterError, match="no.such.layer"):
+        techniques.run("wall", pictures, cnn, layers=("no.such.layer",))
 
 
 def test_another_model_is_a_row_of_its_own_with_the_picture_in_its_size(pictures, tiny_models, monkeypatch):

@@ -90,7 +90,7 @@ def _parameter(param: Param) -> gr.components.Component:
     if param.kind == "choice":
         return Setting({**_described("string", text), "enum": list(param.choices)}, param.default)
     if param.kind == "choices":
-        names = {"type": "string", "enum": list(param.choices)}
+        names = {"type": "string"} if param.more else {"type": "string", "enum": list(param.choices)}
         return Setting({**_described("array", text), "items": names}, list(param.default))
     if param.kind == "target":
         return Setting({"anyOf": [{"type": "string"}, {"type": "integer"}], "description": text, "additional_description": text}, param.default)

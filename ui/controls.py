@@ -20,7 +20,7 @@ def control(param: Param, technique: str) -> gr.components.Component:
         kind = gr.Radio if len(param.choices) <= FEW and not param.names else gr.Dropdown
         return kind(_titled(param), value=param.default, **common)
     if param.kind == "choices":
-        return gr.Dropdown(_titled(param), value=list(param.default), multiselect=True, **common)
+        return gr.Dropdown(_titled(param), value=list(param.default), multiselect=True, allow_custom_value=bool(param.more), **common)
     if param.kind == "flag":
         return gr.Checkbox(value=param.default, **common)
     raise TypeError(f"{technique}: no control for a setting of kind {param.kind}")

@@ -26,6 +26,12 @@ def ranks(values: np.ndarray) -> np.ndarray:
     return (np.cumsum(counts) - (counts - 1) / 2)[place].reshape(values.shape)
 
 
+def mean_rank_correlations(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """How alike N columns of maps are: the mean over the rows of the rank correlation of each two, `[N, N]`, from -1 to 1."""
+    columns = range(len(rows[0]))
+    return np.array([[np.mean([rank_correlation(maps[a], maps[b]) for maps in rows]) for b in columns] for a in columns])
+
+
 def disagreement(maps: Sequence[np.ndarray]) -> np.ndarray:
     """Where maps `[H, W]` of one picture put the pixels in another order: the standard deviation over them of the rank as a
     share of the largest, `[H, W]`, from 0 (all agree) to 0.5 (half of them put it first, half of them last)."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from model_zoo.loaded import LoadedModel
 
 MASKS = 6  # so many painted areas are told apart in one run
+LONGEST = 200  # characters of a text that is in no list
 TOLD = 12  # so many names of a long list are told in a sentence
 
 
@@ -49,9 +50,13 @@ class OneOf:
 
 @dataclass(frozen=True)
 class Several:
-    """Marks texts, one or more, out of a list known only once every technique is there: `names()` gives title by name, in order."""
+    """Marks texts, one or more, out of a list known only once every technique is there: `names()` gives title by name, in order.
+
+    With `more`, a phrase that says what, other texts may be given, too; whether they mean something is for the technique to say.
+    """
 
     names: Callable[[], Mapping[str, str]]
+    more: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,8 @@ Steps = Annotated[int, Range(1, 200, 1, "steps"), Help("How many steps the metho
 class Param:
     """One setting of a technique: its name, kind, default, help, and what it may be.
 
-    A "choice" is one of `choices`, of "choices" any of them, at least one. They are `texts`, or what `names` knows when it is asked.
+    A "choice" is one of `choices`, of "choices" any of them, at least one. They are `texts`, or what `names` knows when it is asked;
+    `more` says in words what else "choices" may be.
     """
 
     name: str
@@ -85,6 +91,7 @@ class Param:
     range: Range | None = None
     texts: tuple[str, ...] = ()
     names: Callable[[], Mapping[str, str]] | None = None
+    more: str = ""
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -107,7 +114,7 @@ class Param:
             return f"{'a number' if self.kind == 'number' else 'a whole number'} from {self.range}"
         return {
             "choice": f"one of {self._told}",
-            "choices": f"some of {self._told}",
+            "choices": f"some of {self._told}" + (f", {self.more}" if self.more else ""),
             "flag": "true or false",
             "target": "a class name or number of the model",
             "layer": "a layer name of the model",
@@ -140,7 +147,7 @@ class Param:
                 raise self._error(value)
             return value
         if self.kind == "choices":
-            if not isinstance(value, (list, tuple)) or not value or any(not isinstance(text, str) or text not in self.choices for text in value):
+            if not isinstance(value, (list, tuple)) or not value or not all(map(self._is_choice, value)):
                 raise self._error(", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value)
             return tuple(dict.fromkeys(value))
         return self._number(value)
@@ -150,9 +157,12 @@ class Param:
         if self.range:
             return self.range.high + max(1, self.range.step)
         return {
-            "choice": "no such choice", "choices": ("no such choice",), "flag": "maybe", "target": "no such class", "layer": "no.such.layer",
-            "mask": np.zeros(3),
+            "choice": "no such choice", "choices": () if self.more else ("no such choice",), "flag": "maybe", "target": "no such class",
+            "layer": "no.such.layer", "mask": np.zeros(3),
         }[self.kind]  # fmt: skip
+
+    def _is_choice(self, text: Any) -> bool:
+        return isinstance(text, str) and (text in self.choices or bool(self.more) and 0 < len(text.strip()) <= LONGEST)
 
     @staticmethod
     def _left_out(value: Any) -> bool:
@@ -214,7 +224,7 @@ def read_parameter(parameter: Parameter, annotation: Any, where: str) -> Param:
     elif named:
         if base != {OneOf: str, Several: tuple[str, ...]}[type(named)]:
             raise TypeError(f"{where}: OneOf marks a str, Several a tuple[str, ...]; it is {base}.")
-        param = replace(param, kind="choice" if base is str else "choices", names=named.names)
+        param = replace(param, kind="choice" if base is str else "choices", names=named.names, more=getattr(named, "more", ""))
     elif get_origin(base) is Literal:
         param = replace(param, kind="choice", texts=get_args(base))
     elif base in (int, float):
