@@ -82,7 +82,8 @@ def test_its_parameters_have_the_names_types_and_defaults_of_the_technique(endpo
     assert model == ("model", "str", True, "bundled/imagenette")
     assert framing == ("framing", "Literal['model', 'crop', 'squash', 'pad']", True, "model")
     types = {**TYPES, **{param.name: f"Literal{list(param.choices)}" for param in technique.params if param.kind == "choice"}}
-    types |= {param.name: f"list[Literal{list(param.choices)}]" for param in technique.params if param.kind == "choices"}
+    listed = {param.name: "str" if param.more else f"Literal{list(param.choices)}" for param in technique.params if param.kind == "choices"}
+    types |= {name: f"list[{text}]" for name, text in listed.items()}
     defaults = {param.name: list(param.default) if param.kind == "choices" else param.default for param in technique.params}
     assert settings == [(param.name, types.get(param.name) or types[param.kind], True, defaults[param.name]) for param in technique.params]
 
