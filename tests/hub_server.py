@@ -20,7 +20,7 @@ class Hub:
     that error; with `wrong_bytes` the body is not what its entity tag says; with `mute` no request is answered,
     and with `half` only half of a body is sent, until `released` is set. The next `drops` bodies break off in the
     middle. With `elsewhere` large files are at another address, as the real hub keeps them. `ranges` are the ranges
-    that were asked for, `sent` counts the bytes of all bodies, and `tokens` holds each request's host and what it was authorised with.
+    that were asked for, `bodies` counts the bytes of each body, in order, and `tokens` holds each request's host and what it was authorised with.
     """
 
     files: dict[str, bytes]
@@ -31,12 +31,17 @@ class Hub:
     half: bool = False
     drops: int = 0
     elsewhere: bool = False
-    sent: int = 0
+    bodies: list[int] = field(default_factory=list)
     ranges: list[str] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
     requests: list[str] = field(default_factory=list)
     tokens: list[tuple[str, str]] = field(default_factory=list)
     address: str = ""
+
+    @property
+    def sent(self) -> int:
+        """The bytes of all bodies."""
+        return sum(self.bodies)
 
 
 def _tag(path: str, body: bytes) -> str:
@@ -102,20 +107,21 @@ def serve(hub: Hub) -> Iterator[Hub]:
             return int(asked.removeprefix("bytes=").partition("-")[0]) if asked and body else 0
 
         def _send(self, body: bytes) -> None:
-            middle = len(body) // 2
-            self._write(body[:middle])
+            place, middle = len(hub.bodies), len(body) // 2
+            hub.bodies.append(0)
+            self._write(body[:middle], place)
             if hub.drops:
                 hub.drops -= 1
                 self.close_connection = True
                 return
             if hub.half:
                 hub.released.wait()
-            self._write(body[middle:])
+            self._write(body[middle:], place)
 
-        def _write(self, piece: bytes) -> None:
+        def _write(self, piece: bytes, place: int) -> None:
             self.wfile.write(piece)
             self.wfile.flush()
-            hub.sent += len(piece)
+            hub.bodies[place] += len(piece)
 
         def log_message(self, *_arguments) -> None:
             """Say nothing on the terminal."""
