@@ -8,12 +8,19 @@ EfficientFormer). A gradient that is contiguous goes back rightly.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from functools import cache
 
 from model_zoo.deferred import torch
 
 
 def with_right_gradients() -> AbstractContextManager[None]:
     """A context in which every batch norm that this thread calls passes the right gradient back."""
+    return _mode()()
+
+
+@cache
+def _mode() -> type:
+    """The context's class, made once and not before torch is there."""
 
     class Mode(torch.overrides.TorchFunctionMode):
         def __torch_function__(self, function, _types, args=(), kwargs=None):
@@ -22,4 +29,4 @@ def with_right_gradients() -> AbstractContextManager[None]:
                 output.register_hook(torch.Tensor.contiguous)
             return output
 
-    return Mode()
+    return Mode

@@ -10,9 +10,10 @@ are found all the same.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import NamedTuple
 
-from techniques.base import Heatmap, Help, LoadedModel, Note, Picture, Run, Sample, TargetClass, technique
+from techniques.base import Heatmap, LoadedModel, Note, Picture, Run, Sample, TargetClass, technique
+from techniques.base.colour_channels import Channels, in_colour, one_channel
 from techniques.base.rectifiers import no_rectifier, rectified_gradient
 
 
@@ -37,20 +38,19 @@ def guided_backpropagation(
     run: Run,
     *,
     target: TargetClass = None,
-    channels: Annotated[Literal["max", "mean"], Help("How the numbers of the colour channels become one.")] = "max",
+    channels: Channels = "max",
 ) -> Answer:
     """Unsigned map `[H, W]`, the size of the guided gradient in logits per unit of intensity; and the same in colour, signed
     `[C, H, W]`. Raises IncompatibleModel where the network calls no rectifier."""
     run.check()
     found = rectified_gradient(model, sample.pixels, target, "guided")
     gradient, label = found.gradient[0], model.label(found.target)
-    size = gradient.abs()
     return Answer(
         Heatmap(
-            size.amax(0) if channels == "max" else size.mean(0),
+            one_channel(gradient.abs(), channels),
             unit="logit per unit of intensity",
             caption=f"Size of the guided gradient of “{label}”, whichever sign it has",
         ),
-        Picture(gradient, signed=True, caption="The guided gradient in colour: brighter than grey is positive") if len(gradient) in (1, 3) else None,
+        in_colour(gradient, "The guided gradient in colour: brighter than grey is positive"),
         Note(found.told),
     )

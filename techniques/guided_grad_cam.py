@@ -10,12 +10,13 @@ nothing in the model's own choice speaks for the class, the last layer before it
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import NamedTuple
 
 from techniques.base import (
-    Heatmap, Help, IncompatibleModel, Layer, LayerName, LoadedModel, Note, Picture, Run, Sample, TargetClass, technique, torch,
+    Heatmap, IncompatibleModel, Layer, LayerName, LoadedModel, Note, Picture, Run, Sample, TargetClass, technique, torch,
 )  # fmt: skip
 from techniques.base.class_maps import has_no_places, layer_with_places, map_of_class
+from techniques.base.colour_channels import Channels, in_colour, one_channel
 from techniques.base.rectifiers import no_rectifier, rectified_gradient
 
 
@@ -48,7 +49,7 @@ def guided_grad_cam(
     *,
     target: TargetClass = None,
     layer: LayerName = None,
-    channels: Annotated[Literal["max", "mean"], Help("How the numbers of the colour channels become one.")] = "max",
+    channels: Channels = "max",
 ) -> Answer:
     """Unsigned map `[H, W]`, the size of the guided gradient times Grad-CAM, in squared logits per unit of intensity; the same in
     colour, signed `[C, H, W]`; and Grad-CAM alone. Raises IncompatibleModel where the network calls no rectifier, for a
@@ -61,15 +62,14 @@ def guided_grad_cam(
     label = model.label(found.target)
     chosen, regions = _regions(model, layer or layer_with_places(model), sample.pixels, found.target, run, others=layer is None)
     product = found.gradient[0] * regions
-    size = product.abs()
     doubt = "" if chosen.local else f"The layer {chosen.name} keeps its places in another order, so the map is not to be read by place. "
     return Answer(
         Heatmap(
-            size.amax(0) if channels == "max" else size.mean(0),
+            one_channel(product.abs(), channels),
             unit="logit² per unit of intensity",
             caption=f"Size of the guided gradient where {chosen.name} speaks for “{label}”, whichever sign it has",
         ),
-        Picture(product, signed=True, caption="The same in colour: brighter than grey is positive") if len(product) in (1, 3) else None,
+        in_colour(product, "The same in colour: brighter than grey is positive"),
         Heatmap(regions, unit="logit", caption=f"Grad-CAM: what speaks for “{label}” in {chosen.name}"),
         Note(doubt + found.told),
     )

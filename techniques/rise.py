@@ -17,7 +17,7 @@ from typing import Annotated, NamedTuple
 from techniques.base import Heatmap, Help, LoadedModel, Note, Predictions, Range, Run, Sample, Seed, TargetClass, technique, torch
 from techniques.base.batches import batches
 from techniques.base.covering import Fill, fill_pixels
-from techniques.base.spread import rank_correlation
+from techniques.base.agreement import spearman
 
 AGREE = 0.5  # below this rank correlation of its two halves, a map is mostly chance
 
@@ -127,7 +127,7 @@ def _answer(model: LoadedModel, pixels: torch.Tensor, target: int, before: torch
     label, whole = model.label(target), halves[0] + halves[1]
     probability, logit = whole.map().float().unflatten(1, pixels.shape[2:])
     error = whole.error()[0].float().view_as(probability)
-    agreement = rank_correlation(*(half.map()[0].cpu().numpy() for half in halves))
+    agreement = spearman(*(half.map()[0].cpu().numpy() for half in halves))
     mean = float(whole.sums[0][0]) / whole.count
     surpass = float((probability.abs() > 2 * error).float().mean())
     told = (

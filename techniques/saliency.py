@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, NamedTuple
 
 from techniques.base import Heatmap, Help, LoadedModel, Run, Sample, TargetClass, technique, torch
+from techniques.base.colour_channels import one_channel
 from techniques.base.hooks import gradient_at
 
 
@@ -43,7 +44,7 @@ def saliency(
     size = gradient[0].abs()
     return Answer(
         Heatmap(
-            size.amax(0) if channels == "max" else size.mean(0),
+            one_channel(size, channels),
             unit="logit per unit of intensity",
             caption=f"How strongly each pixel moves the logit of “{model.label(target)}”",
         ),

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, get_args
 
 from techniques.base import Heatmap, Help, LoadedModel, Range, Run, Sample, Seed, TargetClass, technique, torch
+from techniques.base.colour_channels import Channels, one_channel
 from techniques.base.gradients import deviation_for, noisy_gradients
 
 Statistic = Annotated[
@@ -40,7 +41,7 @@ def smooth_grad(
     statistic: Statistic = "size of the mean",
     noise: Annotated[int, Range(1, 50, 1, "% of the range of values"), Help("Standard deviation of the noise; the paper recommends 10 to 20.")] = 15,
     samples: Annotated[int, Range(2, 200, 1, "noisy copies"), Help("More copies are smoother and slower.")] = 25,
-    channels: Annotated[Literal["max", "mean"], Help("How the numbers of the colour channels become one.")] = "max",
+    channels: Channels = "max",
     seed: Seed = 0,
 ) -> Heatmap:
     """Unsigned map `[H, W]`, in logits per unit of intensity (from black to white), or in their squares."""
@@ -52,7 +53,7 @@ def smooth_grad(
     def shown() -> Heatmap:
         mean = total / count
         values = {MEAN: mean.abs(), SIZES: mean, SQUARES: squares / count, VARIANCE: (squares / count - mean**2).clamp(min=0)}[statistic]
-        values = (values.amax(0) if channels == "max" else values.mean(0)).float()
+        values = one_channel(values, channels).float()
         unit = "logit per unit of intensity" + (", squared" if statistic in (SQUARES, VARIANCE) else "")
         said = f"How strongly each pixel moves the logit of “{model.label(target)}”: {statistic}"
         if statistic == VARIANCE:

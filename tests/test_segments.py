@@ -8,7 +8,8 @@ import torch
 
 from techniques.base import ParameterError
 from techniques.base.segments import SPEAKS_AGAINST, SPEAKS_FOR, Segments
-from techniques.base.spread import agreement, in_every, rank_correlation, told
+from techniques.base.agreement import spearman
+from techniques.base.spread import agreement, in_every, told
 
 
 def patches(channels: int = 3, side: int = 64) -> torch.Tensor:
@@ -76,7 +77,7 @@ def test_rank_correlation_agrees_with_scipy():
     random = np.random.default_rng(0)
     for _ in range(5):
         first, second = random.integers(0, 6, (2, 30)).astype(float)  # many ties
-        assert rank_correlation(first, second) == pytest.approx(stats.spearmanr(first, second).statistic, abs=1e-12)
+        assert spearman(first, second) == pytest.approx(stats.spearmanr(first, second).statistic, abs=1e-12)
 
 
 def test_what_agrees_is_called_stable_and_what_does_not_is_not():

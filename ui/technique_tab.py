@@ -28,7 +28,6 @@ class TechniqueTab:
     `outputs` show and then what the page is to be told; `fill` gives the values of `outputs` for an answer that there was before."""
 
     technique: Technique
-    place: gr.Tab
     notice: gr.HTML
     controls: list
     paint: gr.HTML | None
@@ -57,7 +56,7 @@ def build_tab(technique: Technique, header: Header, sessions: Sessions, settings
     """Lay out one technique."""
     name = technique.name
     settable = [param for param in technique.own_params if param.kind != "mask"]
-    with gr.Tab(technique.title, id=name, elem_id=f"tab-{name}") as place:
+    with gr.Tab(technique.title, id=name, elem_id=f"tab-{name}"):
         gr.HTML(f"<div class='lp-intro'><h2>{escape(technique.title)}</h2><p>{escape(technique.meaning)}</p></div>")
         notice = gr.HTML(elem_id=f"{name}-notice")
         if technique.many:
@@ -79,7 +78,7 @@ def build_tab(technique: Technique, header: Header, sessions: Sessions, settings
     fill = partial(fill_panels, technique, list(panels), list(axes))
     handler = run_handler(technique, [param.name for param in settable], sessions, settings, fill)
     wire_browsers(technique.name, axes, panels, [panel for panel, kind in technique.results.items() if kind is Curve], header.session, sessions)
-    tab = TechniqueTab(technique, place, notice, controls, paint, run, stop, status, download, panels, axes, trust, handler, fill)
+    tab = TechniqueTab(technique, notice, controls, paint, run, stop, status, download, panels, axes, trust, handler, fill)
     if saved_file:
         wire_opening(saved_file, tab, header.session, sessions, settings)
     return tab

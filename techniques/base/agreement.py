@@ -12,7 +12,12 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
 
     Between two maps without any difference in them it is 1, between such a one and another map 0.
     """
-    deviations = [rank - rank.mean() for rank in (ranks(values).ravel() for values in (first, second))]
+    return spearman(np.abs(first), np.abs(second))
+
+
+def spearman(first: np.ndarray, second: np.ndarray) -> float:
+    """The same of the values themselves, in arrays of any one shape: -1 where one order is the reverse of the other."""
+    deviations = [rank - rank.mean() for rank in (_ranks(values).ravel() for values in (first, second))]
     sizes = [float(np.linalg.norm(deviation)) for deviation in deviations]
     if not all(sizes):
         return float(not any(sizes))
@@ -21,7 +26,11 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 def ranks(values: np.ndarray) -> np.ndarray:
     """The rank of each absolute value in its map, from 1 for the smallest, in the map's shape; equal ones share their mean rank."""
-    values = np.abs(np.asarray(values, np.float64))
+    return _ranks(np.abs(values))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, np.float64)
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[place].reshape(values.shape)
 

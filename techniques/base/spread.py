@@ -6,28 +6,14 @@ from itertools import combinations
 
 import numpy as np
 
+from techniques.base.agreement import spearman
+
 STABLE = 0.8  # mean rank correlation between repeats from which on their order is called stable
-
-
-def ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks of values `[N]` from 0, equal values sharing the mean of theirs."""
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(count)
-    return (last - (count + 1) / 2)[place]
-
-
-def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's correlation of two sets of values `[N]`, from -1 to 1; where all values of one are equal, 1 if both are, else 0."""
-    first, second = (ranks(values) - (len(values) - 1) / 2 for values in (first, second))
-    norms = np.sqrt((first**2).sum() * (second**2).sum())
-    if norms == 0:
-        return float(first.any() == second.any())
-    return float((first * second).sum() / norms)
 
 
 def agreement(repeats: np.ndarray) -> float:
     """Mean rank correlation over all pairs of repeats `[R, N]`."""
-    return float(np.mean([rank_correlation(*pair) for pair in combinations(repeats, 2)]))
+    return float(np.mean([spearman(*pair) for pair in combinations(repeats, 2)]))
 
 
 def in_every(repeats: np.ndarray, count: int) -> int:
