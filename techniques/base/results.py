@@ -168,10 +168,11 @@ class Histogram(Result):
 
 @dataclass(frozen=True, eq=False)
 class Animation(Result):
-    """Frames `[T, C, H, W]` in `[0, 1]`, with frames per second."""
+    """Frames `[T, C, H, W]` in `[0, 1]`, with frames per second, and a name for each frame or none at all."""
 
     frames: Array
     rate: float = 10.0
+    names: tuple[str, ...] = ()
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {"": self.frames}
