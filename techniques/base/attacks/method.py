@@ -1,0 +1,191 @@
+"""From a search to a technique: `@attack` registers a generator of iterates as an attack with the one report, and gives other
+techniques (races, sweeps, sets) the same search on many pictures."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple, get_type_hints
+
+from model_zoo.deferred import torch
+from model_zoo.loaded import LoadedModel
+from techniques.base.attacks.ball import Ball, distance, draw, unit
+from techniques.base.attacks.goal import Goal, runner_up
+from techniques.base.attacks.record import Record
+from techniques.base.attacks.report import Answer, Report
+from techniques.base.attacks.task import Iterate, Task
+from techniques.base.parameters import Seed, TargetClass
+from techniques.base.registry import TECHNIQUES, Technique, in_order, technique
+from techniques.base.run import Run
+from techniques.base.sample import Sample
+
+FAMILY = "Fooling it"
+KNOWLEDGE = {
+    "white box": "White box: the attacker has the network itself and follows its gradient.",
+    "scores": "Black box with scores: the attacker sees only the numbers that the network answers with; every question is counted.",
+    "decisions": "Black box with decisions: the attacker learns only which class comes out; every question is counted.",
+}
+AIM = "misclassification as any other class, or with a class chosen at the top, targeted misclassification"
+AIMED = "targeted misclassification, as the class chosen at the top or else the runner-up"
+SIZES = {"l0": "the number of pixels that change", "l2": "the Euclidean length of the change", "linf": "the largest change of a pixel"}
+
+Search = Callable[..., Iterator[Iterate]]
+
+
+@dataclass(frozen=True)
+class Method:
+    """An attack as a search on a batch. `knowledge` is one of KNOWLEDGE; `smallest` names the norm of the change that it makes
+    small once the goal is reached, None where epsilon limits the change; `aims` says that it needs a class to aim at."""
+
+    search: Search
+    knowledge: str
+    smallest: Literal["l0", "l2", "linf"] | None
+    aims: bool
+
+    @property
+    def assumes(self) -> str:
+        """The card: what the attacker knows and wants, in the taxonomy of Papernot et al. 2016, arXiv:1511.07528, section II."""
+        limit = f"It looks for the smallest change: {SIZES[self.smallest]}." if self.smallest else "Epsilon limits the change."
+        return f"{KNOWLEDGE[self.knowledge]} Goal: {AIMED if self.aims else AIM}; short of that, confidence reduction. {limit}"
+
+    def goal(self, model: LoadedModel, logits: torch.Tensor, target: torch.Tensor | int | None, loss: str = "cross-entropy") -> Goal:
+        """For pictures with these logits `[B, K]`: towards the `target`, or away from what is predicted; towards the runner-up where
+        one has to be aimed at."""
+        if target is None:
+            return Goal(runner_up(model, logits) if self.aims else model.predicted(logits), self.aims, loss, model.multi_label)
+        return Goal(torch.as_tensor(target, device=logits.device).expand(len(logits)), True, loss, model.multi_label)
+
+    def pursue(self, task: Task, settings: dict[str, Any]) -> Iterator[tuple[Iterate, Iterate]]:
+        """Every iterate, and the best one so far."""
+        measure = partial(distance, norm=self.smallest) if self.smallest else None
+        search, best = self.search(task, **settings), None
+        while True:
+            with torch.no_grad():  # a generator must not leave its mode to whoever reads it
+                iterate = next(search, None)
+            if iterate is None:
+                return
+            if iterate.final:
+                best = task.better(best, iterate, measure)
+            yield iterate, best or iterate
+
+
+class Outcome(NamedTuple):
+    """How far an attack on a batch came: pixels `[B, C, H, W]`, their logits `[B, K]`, whether the goal is reached, bool `[B]`, and how many
+    pictures went through the network, forward and backward."""
+
+    pixels: torch.Tensor
+    logits: torch.Tensor
+    reached: torch.Tensor
+    forward: int
+    backward: int
+
+
+def attacks() -> dict[str, str]:
+    """Title by name of every attack on single pictures, in the order of the page."""
+    return {technique.name: technique.title for technique in in_order(TECHNIQUES.values()) if technique.attack}
+
+
+def attack_pixels(
+    technique: Technique, model: LoadedModel, pixels: torch.Tensor, goal: Goal, run: Run, *, seed: int = 0, **settings: Any
+) -> Outcome:
+    """One attack on a batch `[B, C, H, W]`, with its own `settings`; those that are not given have their defaults."""
+    task = Task(model, pixels, goal, torch.Generator().manual_seed(seed), run, technique.title)
+    defaults = {param.name: param.default for param in technique.own_params}
+    best = None
+    for _, best in technique.attack.pursue(task, {**defaults, **settings}):
+        pass
+    return Outcome(best.pixels, best.logits, goal.reached(best.logits), task.forward, task.backward)
+
+
+def attack(
+    *,
+    title: str,
+    paper: str,
+    limits: str,
+    order: int,
+    knowledge: str = "white box",
+    smallest: Literal["l0", "l2", "linf"] | None = None,
+    aims: bool = False,
+    why_not: Callable[[LoadedModel], str | None] = lambda model: None,
+) -> Callable[[Search], Search]:
+    """Register a search `(task, *, settings...)`, a generator of iterates, as the technique named after its module.
+
+    It gets the settings target and seed beside its own; `epsilon`, `norm` and `loss` mean the same in every attack that has them.
+    The last of what it yields that is `final` need not be the best: the best of them is kept.
+    """
+
+    def register(search: Search) -> Search:
+        method = Method(search, knowledge, smallest, aims)
+
+        def run_attack(sample: Sample, model: LoadedModel, run: Run, *, target: int | None = None, seed: int = 0, **settings: Any) -> Answer:
+            return _attacked(TECHNIQUES[name], sample, model, run, target, seed, settings)
+
+        name = search.__module__.rpartition(".")[2]
+        run_attack.__module__, run_attack.__name__, run_attack.__doc__ = search.__module__, name, search.__doc__
+        _sign(run_attack, search)
+        technique(
+            title=title, family=FAMILY, paper=paper, limits=limits, order=order, why_not=why_not, assumes=method.assumes, attack=method
+        )(run_attack)
+        return search
+
+    return register
+
+
+def _sign(function: Callable, search: Search) -> None:
+    """Give the technique the signature that the registry reads: the search's settings between target and seed."""
+    hints = get_type_hints(search, include_extras=True)
+    own = [each for each in inspect.signature(search).parameters.values() if each.kind is each.KEYWORD_ONLY]
+    shared = {"target": (TargetClass, None), "seed": (Seed, 0)}
+    made = {name: inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default) for name, (_, default) in shared.items()}
+    plain = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("sample", "model", "run")]
+    function.__signature__ = inspect.Signature([*plain, made["target"], *own, made["seed"]])
+    function.__annotations__ = {
+        "sample": Sample, "model": LoadedModel, "run": Run, "target": TargetClass,
+        **{each.name: hints[each.name] for each in own}, "seed": Seed, "return": Answer,
+    }  # fmt: skip
+
+
+def _attacked(
+    technique: Technique, sample: Sample, model: LoadedModel, run: Run, target: int | None, seed: int, settings: dict[str, Any]
+) -> Answer:
+    """The report of one attack on one picture; unfinished ones are shown on the way."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = draw(torch.randn, sample.pixels, generator)
+    run.check()
+    with torch.no_grad():
+        start = model.logits(sample.pixels)
+    goal = technique.attack.goal(model, start, target, settings.get("loss", "cross-entropy"))
+    task = Task(model, sample.pixels, goal, generator, run, technique.title)
+    record = Record(sample.pixels, goal)
+    record.add(sample.pixels, start, 0, 0)
+    report = Report(sample, model, task, record, start, *_strength(settings))
+    best = Iterate(sample.pixels, start)
+
+    def answer(best: Iterate, finished: bool) -> Answer:
+        return report.answer(best, _white_noise(sample.pixels, best.pixels, drawn, settings), finished)
+
+    for iterate, best in technique.attack.pursue(task, settings):
+        record.add(iterate.pixels, iterate.logits, task.forward, task.backward)
+        run.show(partial(answer, best, finished=False))
+    run.check()
+    record.finish(best.pixels, best.logits)
+    return answer(best, finished=True)
+
+
+def _strength(settings: dict[str, Any]) -> tuple[str | None, str | None]:
+    """What limits the change, in words: as a part of a name, and as the rest of "by moving"; None where nothing does."""
+    if "epsilon" not in settings:
+        return None, None
+    size = f"{settings['epsilon']:g}/255"
+    if settings.get("norm") == "l2":
+        return f"epsilon {size} (l2)", f"the pixels {size} in root mean square"
+    return f"epsilon {size}", f"each pixel at most {size}"
+
+
+def _white_noise(pixels: torch.Tensor, found: torch.Tensor, drawn: torch.Tensor, settings: dict[str, Any]) -> torch.Tensor:
+    """White noise of the size that epsilon allows, or else of the length of the change that was found."""
+    if "epsilon" in settings:
+        return Ball(pixels, settings["epsilon"], settings.get("norm", "linf")).white_noise(drawn)
+    return (pixels + (found - pixels).norm() * unit(drawn)).clamp(0, 1)
