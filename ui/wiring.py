@@ -165,21 +165,21 @@ def _wire_run(page: Page, tab: TechniqueTab) -> None:
 
 
 def _wire_shared_buttons(page: Page) -> None:
-    """Stop and Download of all techniques, with the films of all replays: one event each."""
+    """Stop and Download of all techniques, and the films of all replays: one event each."""
     session = page.header.session
     stops = {tab.stop.elem_id: tab.technique for tab in page.tabs}
     places = {html.elem_id: (tab.technique.name, panel) for tab in page.tabs for panel, html in tab.panels.items()}
-    save_answer = save_handler({tab.download.elem_id: tab.technique for tab in page.tabs}, page.sessions)
+    save = save_handler({tab.download.elem_id: tab.technique for tab in page.tabs}, page.sessions)
 
     def stop(session_id: str, event: gr.EventData) -> None:
         page.stop(stops[event.target.elem_id].name, session_id)
 
-    def save(session_id: str, event: gr.EventData) -> str:
-        if event.target is page.films:
-            return film_file(page.sessions.find(session_id), places, event._data)
-        return save_answer(session_id, event)
+    def film(session_id: str, event: gr.EventData) -> str:
+        return film_file(page.sessions.find(session_id), places, event._data)
 
     gr.on([tab.stop.click for tab in page.tabs], stop, session, None, trigger_mode="multiple", **LIGHT)
-    saved = gr.on([*(tab.download.click for tab in page.tabs), page.films.film], save, session, page.file, **LIGHT)
-    # gradio's own button hands out the file of the press before: it is pressed here once its file is there
-    saved.success(None, js="() => requestAnimationFrame(() => document.getElementById('file').click())", **LIGHT)
+    saved = gr.on([tab.download.click for tab in page.tabs], save, session, page.file, **LIGHT)
+    filmed = page.films.film(film, session, page.file, **LIGHT)
+    for made in (saved, filmed):
+        # gradio's own button hands out the file of the press before: it is pressed here once its file is there
+        made.success(None, js="() => requestAnimationFrame(() => document.getElementById('file').click())", **LIGHT)

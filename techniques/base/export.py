@@ -1,6 +1,6 @@
-"""A finished run as files: every picture as PNG, every chart as SVG, every animation as GIF and MP4, every number in `arrays.npz`, a manifest that says
-from what they came, the pictures that went in, and a program, `repeat.py`, that runs it once more. The same run gives
-the same bytes, apart from the time.
+"""A finished run as files: every picture as PNG, every chart as SVG, every animation as GIF and MP4, every number in `arrays.npz`, a
+manifest that says from what they came, the pictures that went in, and a program, `repeat.py`, that runs it once more. The same
+run gives the same bytes, apart from the time.
 """
 
 from __future__ import annotations
