@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -165,10 +165,10 @@ def fill_panels(technique: Technique, places: list[str], browsers: list[str], an
 
 def _filled(technique: Technique, places: list[str], browsers: list[str], answered: Answered) -> list:
     """New values for every panel, then for the controls of every browser."""
-    answer = panels(answered.answer)
+    answer, known = panels(answered.answer), catalogue()
     values = []
     for name in places:
-        result, title = answer.get(name), _title(technique, name)
+        result, title = answer.get(name), _title(technique, name, known)
         if result is None:
             values.append("")
         elif isinstance(result, Browser) and is_large(result):
@@ -178,7 +178,7 @@ def _filled(technique: Technique, places: list[str], browsers: list[str], answer
     return [*values, *(control for name in browsers for control in set_axes(answer.get(name)))]
 
 
-def _title(technique: Technique, panel: str) -> str:
+def _title(technique: Technique, panel: str, known: Mapping[str, Technique]) -> str:
     """What stands above a panel: the technique's title for its own, that of another technique for one named after it."""
-    named = technique if panel == "result" else catalogue().get(panel)
+    named = technique if panel == "result" else known.get(panel)
     return named.title if named else panel.replace("_", " ").capitalize()

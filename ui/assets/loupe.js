@@ -213,6 +213,9 @@
       this.querySelectorAll("[data-film]").forEach((button) => { button.onclick = () => this.save(button.dataset.film); });
       const coming = this.getAttribute("frames") !== this.known;
       this.known = this.getAttribute("frames");
+      this.images = [];
+      this.pause();
+      this.go(coming ? this.frames.length - 1 : this.index);
       this.load(coming);
       return this.canvas;
     }
@@ -222,16 +225,15 @@
       const images = await Promise.all(this.frames.map((frame) => loadImage(`data:image/${this.getAttribute("kind")};base64,${frame}`)));
       if (canvas !== this.canvas || !this.contains(canvas)) return; // built anew meanwhile
       this.images = images;
-      this.pause();
-      this.go(coming ? images.length - 1 : this.index);
+      this.go(this.index);
       if (coming && images.length > 1 && !matchMedia("(prefers-reduced-motion: reduce)").matches) this.play();
     }
 
     play() {
       this.pause();
-      if (this.index === this.images.length - 1) this.go(0);
+      if (this.index === this.frames.length - 1) this.go(0);
       this.playing = setInterval(() => {
-        if (!this.isConnected || this.index >= this.images.length - 1) this.pause();
+        if (!this.isConnected || this.index >= this.frames.length - 1) this.pause();
         else this.go(this.index + 1);
       }, 1000 / this.getAttribute("rate"));
       this.querySelector("[data-do]").textContent = "Pause";
@@ -284,7 +286,7 @@
     const place = event.target.closest?.("[data-at]");
     const chart = place?.closest("svg");
     for (const player of chart?.closest("[id^='tab-']")?.querySelectorAll("loupe-player") || []) {
-      if (!player.images || !player.charts().includes(chart)) continue;
+      if (!player.frames || !player.charts().includes(chart)) continue;
       if (event.type === "click") player.pause();
       if (!player.playing) player.go([...chart.querySelectorAll("[data-at]")].indexOf(place));
     }
