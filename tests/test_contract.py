@@ -169,8 +169,9 @@ def _histogram(result: Histogram, model: LoadedModel) -> None:
 
 
 def _animation(result: Animation, model: LoadedModel) -> None:
-    assert result.frames.ndim == 4 and result.frames.shape[1] in (1, 3) and result.rate > 0
+    assert result.frames.ndim == 4 and result.frames.shape[1] in (1, 3) and len(result.frames) and result.rate > 0
     assert 0 <= result.frames.min() <= result.frames.max() <= 1
+    assert len(result.names) in (0, len(result.frames))
 
 
 def _scatter(result: Scatter, model: LoadedModel) -> None:

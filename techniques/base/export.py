@@ -38,20 +38,28 @@ PACKAGES = ("torch", "timm", "captum", "numpy", "pillow")
 
 
 def write_bundle(
-    folder: str | Path, technique: Technique, sample: Sample | Samples, model: LoadedModel, settings: Mapping[str, Any], answer: Any
+    folder: str | Path,
+    technique: Technique,
+    sample: Sample | Samples,
+    model: LoadedModel,
+    settings: Mapping[str, Any],
+    answer: Any,
+    unfinished: str = "",
 ) -> list[Path]:
     """Write the files of `bundle` into `folder`, which is made where there is none; returns their paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, content in bundle(technique, sample, model, settings, answer).items():
+    for name, content in bundle(technique, sample, model, settings, answer, unfinished).items():
         (folder / name).write_bytes(content)
         paths.append(folder / name)
     return paths
 
 
-def bundle(technique: Technique, sample: Sample | Samples, model: LoadedModel, settings: Mapping[str, Any], answer: Any) -> dict[str, bytes]:
-    """All files of a run by name.
+def bundle(
+    technique: Technique, sample: Sample | Samples, model: LoadedModel, settings: Mapping[str, Any], answer: Any, unfinished: str = ""
+) -> dict[str, bytes]:
+    """All files of a run by name; of one that was stopped, `unfinished` says what it was doing when this answer came of it.
 
     Pictures keep one pixel per value. A heat map as large as the picture comes a second time, laid over it. Of a
     browser, the contact sheets and some cells are drawn; the numbers of all are in the arrays.
@@ -69,9 +77,9 @@ def bundle(technique: Technique, sample: Sample | Samples, model: LoadedModel, s
         for number, plane in enumerate(checked[param.name] or () if param.kind == "mask" else ()):
             files[mask_name(param.name, number)] = png_bytes(Image.fromarray(plane.astype(np.uint8) * 255))
     files |= input_files(sample, model)
-    files["repeat.py"] = program(technique, sample, model, checked).encode()
+    files["repeat.py"] = program(technique, sample, model, checked, bool(unfinished)).encode()
     files["arrays.npz"] = _npz(answer)
-    about = manifest(technique, sample, model, settings, answer, names)
+    about = manifest(technique, sample, model, settings, answer, names, unfinished)
     files["manifest.json"] = (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()
     return files
 
@@ -83,8 +91,10 @@ def manifest(
     settings: Mapping[str, Any],
     answer: Any,
     files: Mapping[str, list[str]] | None = None,
+    unfinished: str = "",
 ) -> dict[str, Any]:
-    """What has to be known to repeat a run and to read its files; ready for JSON. `files` names those of each panel."""
+    """What has to be known to repeat a run and to read its files; ready for JSON. `files` names those of each panel;
+    `unfinished` is "" or where the run was stopped."""
     checked = check_parameters(technique, model, settings)
     samples = sample if isinstance(sample, Samples) else Samples((sample,))
     return {
@@ -93,6 +103,7 @@ def manifest(
         "paper": technique.paper,
         "settings": {param.name: _setting(param.kind, checked[param.name], model) for param in technique.params},
         "seed": checked.get("seed"),
+        "unfinished": unfinished,
         "model": {"key": model.key, "title": model.title, "sha256": model.sha256, "default_layer": model.default_layer},
         "pictures": [{"file": input_name(item, number), **about} for number, (item, about) in enumerate(_pictures(samples, model), 1)],
         "panels": [{**_panel(name, result), "files": list((files or {}).get(name, ()))} for name, result in panels(answer).items()],
