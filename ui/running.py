@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from html import escape
@@ -59,10 +60,12 @@ def run_handler(
             yield _failed(fill, str(error))
             return
         shown: Answered | None = None
+        start = time.perf_counter()
         for event in until(stop, dispatch(technique.name, sample, session.model_key, given, settings.seconds)):
             if isinstance(event, (Preview, Done)):
                 unfinished = event.text or "its beginning" if isinstance(event, Preview) else ""
-                shown = Answered(event.value, sample, model.key, model.title, given, unfinished=unfinished)
+                seconds = time.perf_counter() - start
+                shown = Answered(event.value, sample, model.key, model.title, given, unfinished=unfinished, seconds=seconds)
                 sessions.keep(session, technique.name, shown)
             yield _seen(technique, fill, event, shown)
 
@@ -151,7 +154,8 @@ def _finished(answered: Answered, many: bool) -> str:
         return f"<p class='lp-hint'>Stopped at {escape(answered.unfinished)}. {AS_FAR}</p>"
     sample = answered.sample
     of = sample.origin if isinstance(sample, Sample) else f"{len(sample)} pictures" if many else " · before and after · ".join(sample.origins)
-    return f"<p class='lp-done'>{escape(of)} · {escape(answered.model_title)}</p>"
+    took = f" · {answered.seconds:.{1 if answered.seconds < 10 else 0}f} s" if answered.seconds else ""
+    return f"<p class='lp-done'>{escape(of)} · {escape(answered.model_title)}{took}</p>"
 
 
 def fill_panels(technique: Technique, places: list[str], browsers: list[str], answered: Answered | None) -> list:

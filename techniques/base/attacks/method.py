@@ -21,7 +21,7 @@ from techniques.base.registry import TECHNIQUES, Technique, in_order, technique
 from techniques.base.run import Run
 from techniques.base.sample import Sample
 
-FAMILY = "Fooling it"
+FAMILIES = {"white box": "Fooling it", "scores": "Black box", "decisions": "Black box"}
 KNOWLEDGE = {
     "white box": "White box: the attacker has the network itself and follows its gradient.",
     "scores": "Black box with scores: the attacker sees only the numbers that the network answers with; every question is counted.",
@@ -126,7 +126,7 @@ def attack(
         run_attack.__module__, run_attack.__name__, run_attack.__doc__ = search.__module__, name, search.__doc__
         _sign(run_attack, search)
         technique(
-            title=title, family=FAMILY, paper=paper, limits=limits, order=order, why_not=why_not, assumes=method.assumes, attack=method
+            title=title, family=FAMILIES[knowledge], paper=paper, limits=limits, order=order, why_not=why_not, assumes=method.assumes, attack=method
         )(run_attack)
         return search
 
