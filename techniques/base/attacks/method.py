@@ -37,29 +37,37 @@ Search = Callable[..., Iterator[Iterate]]
 @dataclass(frozen=True)
 class Method:
     """An attack as a search on a batch. `knowledge` is one of KNOWLEDGE; `smallest` names the norm of the change that it makes
-    small once the goal is reached, None where epsilon limits the change; `aims` says that it needs a class to aim at."""
+    small once the goal is reached, unless its setting norm names another, None where it makes none small; `aims` says that it
+    needs a class to aim at; `loss` is what it climbs where no setting says so."""
 
     search: Search
     knowledge: str
     smallest: Literal["l0", "l2", "linf"] | None
     aims: bool
+    loss: str = "cross-entropy"
 
     @property
     def assumes(self) -> str:
         """The card: what the attacker knows and wants, in the taxonomy of Papernot et al. 2016, arXiv:1511.07528, section II."""
-        limit = f"It looks for the smallest change: {SIZES[self.smallest]}." if self.smallest else "Epsilon limits the change."
+        settings = inspect.signature(self.search).parameters
+        if self.smallest:
+            size = "in the norm that is chosen" if "norm" in settings else SIZES[self.smallest]
+            limit = f"It looks for the smallest change: {size}."
+        else:
+            limit = "Epsilon limits the change." if "epsilon" in settings else "It ends where the goal is reached; nothing else limits the change."
         return f"{KNOWLEDGE[self.knowledge]} Goal: {AIMED if self.aims else AIM}; short of that, confidence reduction. {limit}"
 
-    def goal(self, model: LoadedModel, logits: torch.Tensor, target: torch.Tensor | int | None, loss: str = "cross-entropy") -> Goal:
+    def goal(self, model: LoadedModel, logits: torch.Tensor, target: torch.Tensor | int | None, loss: str | None = None) -> Goal:
         """For pictures with these logits `[B, K]`: towards the `target`, or away from what is predicted; towards the runner-up where
         one has to be aimed at."""
+        loss = loss or self.loss
         if target is None:
             return Goal(runner_up(model, logits) if self.aims else model.predicted(logits), self.aims, loss, model.multi_label)
         return Goal(torch.as_tensor(target, device=logits.device).expand(len(logits)), True, loss, model.multi_label)
 
     def pursue(self, task: Task, settings: dict[str, Any]) -> Iterator[tuple[Iterate, Iterate]]:
         """Every iterate, and the best one so far."""
-        measure = partial(distance, norm=self.smallest) if self.smallest else None
+        measure = partial(distance, norm=settings.get("norm", self.smallest)) if self.smallest else None
         search, best = self.search(task, **settings), None
         while True:
             with torch.no_grad():  # a generator must not leave its mode to whoever reads it
@@ -108,6 +116,7 @@ def attack(
     knowledge: str = "white box",
     smallest: Literal["l0", "l2", "linf"] | None = None,
     aims: bool = False,
+    loss: str = "cross-entropy",
     why_not: Callable[[LoadedModel], str | None] = lambda model: None,
 ) -> Callable[[Search], Search]:
     """Register a search `(task, *, settings...)`, a generator of iterates, as the technique named after its module.
@@ -117,7 +126,7 @@ def attack(
     """
 
     def register(search: Search) -> Search:
-        method = Method(search, knowledge, smallest, aims)
+        method = Method(search, knowledge, smallest, aims, loss)
 
         def run_attack(sample: Sample, model: LoadedModel, run: Run, *, target: int | None = None, seed: int = 0, **settings: Any) -> Answer:
             return _attacked(TECHNIQUES[name], sample, model, run, target, seed, settings)
@@ -156,7 +165,7 @@ def _attacked(
     run.check()
     with torch.no_grad():
         start = model.logits(sample.pixels)
-    goal = technique.attack.goal(model, start, target, settings.get("loss", "cross-entropy"))
+    goal = technique.attack.goal(model, start, target, settings.get("loss"))
     task = Task(model, sample.pixels, goal, generator, run, technique.title)
     record = Record(sample.pixels, goal)
     record.add(sample.pixels, start, 0, 0)
