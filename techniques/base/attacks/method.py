@@ -113,7 +113,7 @@ def _allowed(technique: Technique, name: str, value: Any) -> bool:
 
 def limit_of(technique: Technique, settings: Mapping[str, Any]) -> str:
     """What limits the change under these settings, in a few words."""
-    return _strength(settings)[0] or f"smallest {technique.attack.smallest or 'change'}"
+    return limit_in_words(settings) or f"smallest {technique.attack.smallest or 'change'}"
 
 
 def attack_pixels(
@@ -201,7 +201,7 @@ def _attacked(
     task = Task(model, sample.pixels, goal, generator, run, technique.title)
     record = Record(sample.pixels, goal)
     record.add(sample.pixels, start, 0, 0)
-    report = Report(sample, model, task, record, start, *_strength(settings))
+    report = Report(sample, model, task, record, start, limit_in_words(settings), _told(settings))
     best = Iterate(sample.pixels, start)
 
     def answer(best: Iterate, finished: bool) -> Answer:
@@ -215,14 +215,19 @@ def _attacked(
     return answer(best, finished=True)
 
 
-def _strength(settings: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """What limits the change, in words: as a part of a name, and as the rest of "by moving"; None where nothing does."""
+def limit_in_words(settings: Mapping[str, Any]) -> str | None:
+    """What epsilon limits, as a part of a name; None where there is none."""
     if "epsilon" not in settings:
-        return None, None
+        return None
+    return f"epsilon {settings['epsilon']:g}/255{' (l2)' * (settings.get('norm') == 'l2')}"
+
+
+def _told(settings: Mapping[str, Any]) -> str | None:
+    """The same as the rest of "by moving"."""
+    if "epsilon" not in settings:
+        return None
     size = f"{settings['epsilon']:g}/255"
-    if settings.get("norm") == "l2":
-        return f"epsilon {size} (l2)", f"the pixels {size} in root mean square"
-    return f"epsilon {size}", f"each pixel at most {size}"
+    return f"the pixels {size} in root mean square" if settings.get("norm") == "l2" else f"each pixel at most {size}"
 
 
 def _white_noise(pixels: torch.Tensor, found: torch.Tensor, drawn: torch.Tensor, settings: Mapping[str, Any]) -> torch.Tensor:
