@@ -73,3 +73,13 @@ def runner_up(model: LoadedModel, logits: torch.Tensor) -> torch.Tensor:
     if model.multi_label:
         return (predicted + model.named) % model.classes
     return logits.scatter(1, predicted[:, None], -torch.inf).argmax(1)
+
+
+def answered(model: LoadedModel, classes: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """What the model answers, from logits `[B, K]`, for pictures that are or were of `classes` `[B]`: the most probable class, or with several
+    labels this class or its opposite. Int `[B]`."""
+    if not model.multi_label:
+        return model.predicted(logits)
+    opposite = (classes + model.named) % model.classes
+    kept = logits.gather(1, classes[:, None]) >= logits.gather(1, opposite[:, None])
+    return torch.where(kept[:, 0], classes, opposite)
