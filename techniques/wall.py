@@ -17,7 +17,6 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
-import model_zoo
 from techniques.base import (
     TECHNIQUES, Gallery, Heatmap, Help, IncompatibleModel, LayerName, LoadedModel, Note, ParameterError, Run, Sample, Samples, Seed, Several, Table,
     TargetClass, technique, torch,
@@ -25,9 +24,9 @@ from techniques.base import (
 from techniques.base.agreement import disagreement, mean_rank_correlations
 from techniques.base.hooks import sharing_passes
 from techniques.base.maps import HeatMaps, Question, nothing_fits
+from techniques.base.models_at_hand import THIS, at_hand, models_at_hand
 
 MOST = 64  # maps on one wall
-THIS = "this"  # the model that the technique is run on
 PROBABLE = 3
 ALIKE = "Rank correlation of two techniques, mean over the rows: 1 for the same order of pixels, 0 for none in common"
 CHOSEN = "chosen"  # the layer of the header, or the model's own choice
@@ -43,11 +42,6 @@ class Answer(NamedTuple):
     agreement: Table | None
     disagreement: Gallery | None
     note: Note
-
-
-def models_at_hand() -> dict[str, str]:
-    """Title by key: the model in use, and those that the page offers first."""
-    return {THIS: "The model in use", **{choice.key: choice.title for choice in model_zoo.keys()}}
 
 
 def places_at_hand() -> dict[str, str]:
@@ -91,7 +85,7 @@ def wall(
     row the disagreement `[H, W]`, from 0 to 0.5 of a rank. Raises ParameterError for more than 64 maps or a model that has to be downloaded."""
     for name in set(layers) - set(places_at_hand()):
         model.layer(name)  # one that no layer has is told before any work
-    used = [model if key == THIS else _at_hand(key) for key in models]
+    used = [model if key == THIS else at_hand(key) for key in models]
     label = None if target is None else model.label(target)
     rows = [row for sample in samples for other in used for row in _rows(sample, other, model, label, classes)]
     columns = [column for name in methods for column in _columns(name, layers)]
@@ -109,13 +103,6 @@ def wall(
         done.append(maps)
         run.show(lambda: _answer(rows, columns, done, scale, refused, samples))
     return _answer(rows, columns, done, scale, refused, samples)
-
-
-def _at_hand(key: str) -> LoadedModel:
-    """The model of this key; ParameterError where it would have to be downloaded."""
-    if model_zoo.needs_download(key) is not None:
-        raise ParameterError(f"The model {key} is not on this machine yet. Choose it at the top of the page once, then it can stand on the wall.")
-    return model_zoo.load(key)
 
 
 def _rows(sample: Sample, model: LoadedModel, chosen_on: LoadedModel, label: str | None, classes: str) -> Iterator[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from techniques.base.run import Run
 
 Item = TypeVar("Item")
+
+
+class Spent(Exception):
+    """The attack may ask the model nothing more; what it has found so far counts."""
 
 
 class Iterate(NamedTuple):
@@ -35,8 +39,9 @@ class Task:
     """Pictures `pixels` `[B, C, H, W]` to be brought to a goal. Searches run without gradients; `gradient` and `differentiable`
     take them where they are wanted.
 
-    `forward` and `backward` count the pictures that went through the network, either way; `moved` says of each picture
-    whether its gradient was ever anything but zero, None for a search that has not taken one.
+    `forward` and `backward` count the pictures that went through the network, either way; a question that would bring both
+    together above the `budget` is not asked and raises Spent, None for no limit. `moved` says of each picture whether its gradient
+    was ever anything but zero, None for a search that has not taken one.
     """
 
     model: LoadedModel
@@ -45,6 +50,7 @@ class Task:
     generator: torch.Generator
     run: Run
     title: str = "Attack"
+    budget: int | None = None
     forward: int = 0
     backward: int = 0
     moved: torch.Tensor | None = None
@@ -55,6 +61,7 @@ class Task:
 
     def logits(self, pixels: torch.Tensor) -> torch.Tensor:
         """What the model says to any number of pictures, `[N, K]`, in batches that fit into memory; without a gradient."""
+        self._afford(len(pixels))
         answers = []
         for part in parts(pixels, batch_size(self.model)):
             self.run.check()
@@ -66,6 +73,7 @@ class Task:
     def differentiable(self, pixels: torch.Tensor) -> torch.Tensor:
         """Logits `[N, K]` with a graph from `pixels`, under `torch.enable_grad()`; the way back is counted when it is taken."""
         self.run.check()
+        self._afford(2 * len(pixels))  # there, and the way back that is to follow
         logits = self.model.logits(pixels)
         self.forward += len(pixels)
         if logits.requires_grad:
@@ -84,6 +92,23 @@ class Task:
             gradient = gradient_at((gain or self.goal.gain)(logits).sum(), pixels)
         self.see(gradient)
         return logits.detach(), gradient
+
+    def gradients(
+        self, pixels: torch.Tensor, gains: Callable[[torch.Tensor], Sequence[torch.Tensor]]
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Logits `[B, K]`, N gains of each picture `[N, B]` and their gradients at its pixels `[N, B, C, H, W]`: one forward pass and N
+        backward. `gains` makes N numbers `[B]` of the logits; where it makes none, the gains and gradients are None and no pass is taken.
+        """
+        pixels = pixels.detach().requires_grad_(True)
+        with torch.enable_grad():
+            logits = self.differentiable(pixels)
+            made = gains(logits)
+            found = []
+            for number, gain in enumerate(made):
+                found.append(gradient_at(gain.sum(), pixels, again=number + 1 < len(made)))
+                self.see(found[-1])
+                self.run.check()
+        return logits.detach(), torch.stack(made).detach() if made else None, torch.stack(found) if made else None
 
     def see(self, gradient: torch.Tensor) -> None:
         """Take note of a gradient `[B, C, H, W]`; AppError when it is not finite."""
@@ -106,6 +131,10 @@ class Task:
         take = torch.where(reached[0] == reached[1], take, reached[1])
         pixels = torch.where(take.view(-1, 1, 1, 1), second.pixels, first.pixels)
         return Iterate(pixels, torch.where(take[:, None], second.logits, first.logits))
+
+    def _afford(self, passes: int) -> None:
+        if self.budget is not None and self.forward + self.backward + passes > self.budget:
+            raise Spent
 
     def _count(self, pictures: int) -> None:
         self.backward += pictures

@@ -1,0 +1,33 @@
+"""Which other models a technique can be run on besides the one in use: those that are on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import model_zoo
+from model_zoo.errors import ParameterError
+from model_zoo.loaded import LoadedModel
+from techniques.base.parameters import Help, Several
+
+THIS = "this"  # the model that the technique is run on
+
+
+def models_at_hand() -> dict[str, str]:
+    """Title by key: the model in use, and those that the page offers first."""
+    return {THIS: "The model in use", **{choice.key: choice.title for choice in model_zoo.keys()}}
+
+
+def at_hand(key: str) -> LoadedModel:
+    """The model of this key; ParameterError where it would have to be downloaded."""
+    if model_zoo.needs_download(key) is not None:
+        raise ParameterError(f"The model {key} is not on this machine yet. Choose it at the top of the page once, then it can be compared.")
+    return model_zoo.load(key)
+
+
+def chosen_models(keys: tuple[str, ...], model: LoadedModel) -> list[LoadedModel]:
+    """The models of these keys, each once; `model` is the one in use."""
+    found = [model if key in (THIS, model.key) else at_hand(key) for key in keys]
+    return list({id(other): other for other in found}.values())
+
+
+Models = Annotated[tuple[str, ...], Several(models_at_hand, "or the key of another model"), Help("Networks to compare, of those on this machine.")]
