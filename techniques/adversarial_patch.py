@@ -163,7 +163,7 @@ def _answer(made: Sticker, seed: int) -> Answer:
 def _examples(made: Sticker, seed: int) -> Gallery:
     kinds = {"with the patch": made.patch, "with noise": made.noise}
     changes = {kind: made.on(patch, made.area, torch.Generator().manual_seed(seed)) for kind, patch in kinds.items()}
-    labels = {"with the patch": f"Patch for “{made.label}”", "with noise": "Patch of noise"}
+    labels = {"with the patch": f"With a patch for “{made.label}”", "with noise": "With a patch of noise"}
     shown = examples(made.samples.only(made.judged[:SHOWN]), made.model, changes, labels)
     return replace(shown, caption=f"At random places, on {100 * made.area:.0f} % of the picture")
 

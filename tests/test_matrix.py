@@ -33,7 +33,7 @@ SETTINGS = {  # fewer steps, squares, copies, masks and segments: cost, not mean
     "trust": {"stages": 2, "copies": 1, "points": 4}, "trust_table": {"methods": ["saliency"], "stages": 2, "copies": 1, "points": 4},
     "wall": {"methods": ["grad_cam", "saliency"]}, "eot": {"steps": 2, "samples": 2},
     "ensemble_attack": {"steps": 2}, "universal_perturbation": {"epochs": 1, "epsilon": 64.0, "step_size": 1.0},
-    "adversarial_patch": {"steps": 3, "step_size": 0.5, "largest": 60},
+    "adversarial_patch": {"steps": 3, "step_size": 0.5, "largest": 60}, "place_patch": {"grid": 2},
 }  # fmt: skip
 YES = "yes"
 WRITE = os.environ.get("LOUPE_WRITE_MATRIX") == "1"

@@ -37,7 +37,7 @@ def canvas(sample: Sample, model: LoadedModel, marks: bool) -> str:
     reason = has_no_places(model)
     button = f"marks='{escape(f'Not here: {reason}.') if reason else ''}'" if marks else ""
     return (
-        f"<p class='lp-hint'>Paint over the picture; the answer follows each stroke. Up to {MASKS} areas stand side by side.</p>"
+        f"<p class='lp-hint'>Paint over the picture; the answer follows each stroke. Up to {MASKS} areas are told apart.</p>"
         f"<loupe-paint mode='mask' width='{width}' height='{height}' areas='{MASKS}' of='{sample.sha256}' {button} picture='{picture}'></loupe-paint>"
     )
 
