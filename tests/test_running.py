@@ -72,7 +72,8 @@ def test_while_it_runs_only_the_latest_frame_goes_to_the_page_and_all_are_kept(p
     assert len(on_the_way) < len(stopped) and len(session.answers["saliency"].answer.frames) == 4
 
 
-def test_on_the_way_the_page_is_sent_only_what_is_new_and_at_the_end_everything(press):
+def test_on_the_way_the_page_is_sent_only_what_is_new_and_at_the_end_everything(press, monkeypatch):
+    monkeypatch.setattr(running, "PER_SECOND", 1e12)  # nothing waits
     outputs, _ = press(Preview(Note("same"), "step 1 of 9"), Preview(Note("same"), "step 2 of 9"), Preview(Note("other"), "step 3 of 9"), Stopped())
     panel = [output[4] for output in outputs]
     assert "same" in panel[0] and panel[1] == running.gr.skip() and "other" in panel[2] and "other" in panel[3]
