@@ -182,7 +182,7 @@ def test_names_and_groups_of_strangers_are_only_text_on_the_wall():
 def test_a_prediction_of_another_model_is_not_shown():
     wall, shown = Wall(), picture()
     thumbnail = wall.thumbnail(shown)
-    thumbnail.said, thumbnail.asked = "tench 90%", ("a", "model")
+    thumbnail.said, thumbnail.asked = "tench 90 %", ("a", "model")
     assert "tench" in wall.html([shown], ("a", "model")) and "tench" not in wall.html([shown], ("b", "model"))
 
 

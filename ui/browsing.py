@@ -103,7 +103,8 @@ def cell_html(browser: Browser, answered: Answered, outer: str | None, inner: fl
     place = positions[min(max(int(inner), 1), len(positions)) - 1]
     cell = browser.cell(*_path(outer), place)
     title = escape(" · ".join([*_path(outer), place]))
-    shown = f"<h4>{title}</h4>{body(cell, answered.sample)}{caption(cell)}"
+    told = "" if escape(cell.caption.replace(", ", " · ")) == title else caption(cell)
+    shown = f"<h4>{title}</h4>{body(cell, answered.sample)}{told}"
     return f"<section class='lp-panel lp-browser' {place_of(*_path(outer), place)}>{shown}</section>"
 
 
