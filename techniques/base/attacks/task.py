@@ -118,6 +118,23 @@ class Task:
         live = gradient.flatten(1).any(1)
         self.moved = live if self.moved is None or len(self.moved) != len(live) else self.moved | live
 
+    def shortened(self, found: Iterate, halvings: int = 10) -> Iterate:
+        """Each picture that is at the goal moved back along the straight line to where it came from, as far as it still is: to within
+        2 ** -halvings of its change, at one forward pass per halving. The others stay as they are."""
+        there = self.goal.reached(found.logits).nonzero().squeeze(1)
+        goal, start = self.goal.of(there), self.pixels[there]
+        pixels, logits = found.pixels[there], found.logits[there]
+        way = pixels - start
+        low, high = torch.zeros_like(way[:, :1, :1, :1]), torch.ones_like(way[:, :1, :1, :1])
+        for _ in range(halvings if way.any() else 0):
+            middle = (low + high) / 2
+            nearer = (start + middle * way).clamp(0, 1)
+            seen = self.logits(nearer)
+            hit = goal.reached(seen).view(-1, 1, 1, 1)
+            low, high = torch.where(hit, low, middle), torch.where(hit, middle, high)
+            pixels, logits = torch.where(hit, nearer, pixels), torch.where(hit[:, 0, 0], seen, logits)
+        return Iterate(found.pixels.index_copy(0, there, pixels), found.logits.index_copy(0, there, logits))
+
     def better(self, first: Iterate | None, second: Iterate, measure: Callable[[torch.Tensor], torch.Tensor] | None = None) -> Iterate:
         """For each picture the one that reaches the goal. When both do, the one with the smaller `measure` `[B]` of its change, where
         there is a measure; otherwise, and when none does, the one nearer to the goal or past it."""
