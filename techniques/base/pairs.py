@@ -28,7 +28,7 @@ from techniques.base.side_by_side import Pair, reach, side_by_side
 def compares(technique: Technique) -> bool:
     """Whether the technique can be run on a pair: it takes one picture and answers with maps or pictures side by side.
     An attack is not: it makes a pair out of one picture."""
-    return not (technique.many or technique.attack) and any(kind in (Heatmap, Gallery, Browser) for kind in technique.results.values())
+    return not (technique.many or technique.assumes) and any(kind in (Heatmap, Gallery, Browser) for kind in technique.results.values())
 
 
 def execute_on(

@@ -59,22 +59,23 @@ class Task:
         """As `Run.steps`, under the name of the attack."""
         return self.run.steps(items, f"{self.title} step")
 
-    def logits(self, pixels: torch.Tensor) -> torch.Tensor:
-        """What the model says to any number of pictures, `[N, K]`, in batches that fit into memory; without a gradient."""
+    def logits(self, pixels: torch.Tensor, model: LoadedModel | None = None) -> torch.Tensor:
+        """What the model, or another one, says to any number of pictures, `[N, K]`, in batches that fit into memory; without a gradient."""
         self._afford(len(pixels))
-        answers = []
-        for part in parts(pixels, batch_size(self.model)):
+        model, answers = model or self.model, []
+        for part in parts(pixels, batch_size(model)):
             self.run.check()
             with torch.no_grad():
-                answers.append(self.model.logits(part))
+                answers.append(model.logits(part))
             self.forward += len(part)
         return torch.cat(answers)
 
-    def differentiable(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Logits `[N, K]` with a graph from `pixels`, under `torch.enable_grad()`; the way back is counted when it is taken."""
+    def differentiable(self, pixels: torch.Tensor, model: LoadedModel | None = None) -> torch.Tensor:
+        """Logits `[N, K]` of the model, or another one, with a graph from `pixels`, under `torch.enable_grad()`; the way back is counted
+        when it is taken."""
         self.run.check()
         self._afford(2 * len(pixels))  # there, and the way back that is to follow
-        logits = self.model.logits(pixels)
+        logits = (model or self.model).logits(pixels)
         self.forward += len(pixels)
         if logits.requires_grad:
             logits.register_hook(lambda _gradient: self._count(len(pixels)))
