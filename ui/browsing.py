@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from html import escape
+from typing import Any
 
 import gradio as gr
 
 from techniques.base import Browser, Gallery, Heatmap
 from techniques.base.drawing import common_scales, heatmap_image
-from techniques.base.results import panels
+from techniques.base.results import Result, panels
 from ui.events import LIGHT
 from ui.files import png_bytes
 from ui.panels import body, caption, data_url, place_of
@@ -57,6 +58,19 @@ def build_axes(technique: str, panel: str) -> Axes:
 
 def is_large(browser: Browser) -> bool:
     return len(browser.axes) > 1 or len(browser.positions()) > SWITCH_LIMIT
+
+
+def cell_at(result: Result | None, path: Any) -> Result | None:
+    """What the page calls by the path of a browser's cell: that cell, or the result itself where it is no browser; None where there is no such
+    place."""
+    if not isinstance(result, Browser):
+        return result
+    if not isinstance(path, list) or len(path) != len(result.axes):
+        return None
+    for depth, step in enumerate(path):
+        if step not in result.positions(*path[:depth]):
+            return None
+    return result.cell(*path)
 
 
 def set_axes(browser: Browser | None) -> list:

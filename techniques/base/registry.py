@@ -23,7 +23,9 @@ FAMILIES = {
     "Covering": "Where it looks: what changes when a part of the picture is hidden.",
     "Compare": "Several methods side by side, and how far each can be believed.",
     "What is inside": "What the layers answer to this picture, or to one group of pictures more than to another.",
-    "Fooling it": "Changes too small to see that change the answer.",
+    "Fooling it": "Changes too small to see that change the answer, found with the network's own gradient.",
+    "Black box": "Fooling it: the same by asking questions alone, every one of them counted.",
+    "Robustness": "Fooling it: attacks side by side, over many pictures and several models, and what outlives a change.",
 }
 
 Saved = tuple[Callable[[str], bool], Callable[[Mapping[str, Any], Mapping[str, Any]], Any]]

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from copy import copy
+from copy import copy, deepcopy
 from typing import Any, TypeVar
 
 from model_zoo.errors import Cancelled, OutOfTime
@@ -19,7 +19,8 @@ class Run:
     """Handed to every technique; the technique reports through it and is stopped through it.
 
     `report(fraction, text)` is called with progress in [0, 1]; `show(result)` with an answer that is not
-    finished yet; `stop` is set by whoever wants the run to end; `seconds` is the time it may take.
+    finished yet, at most once in `pause` seconds; `stop` is set by whoever wants the run to end; `seconds` is the time it
+    may take.
     """
 
     def __init__(
@@ -27,11 +28,14 @@ class Run:
         *,
         report: Callable[[float, str], None] | None = None,
         show: Callable[[Any], None] | None = None,
+        pause: float = 0.0,
         stop: threading.Event | None = None,
         seconds: float | None = None,
     ):
         self._report = report or (lambda fraction, text: None)
         self._show = show
+        self._pause = pause
+        self._due = 0.0  # when the next answer may be shown, but for the one that may come too early
         self._stop = stop or threading.Event()
         self._seconds = seconds
         self._deadline = None if seconds is None else time.monotonic() + seconds
@@ -84,6 +88,12 @@ class Run:
         return guarded
 
     def show(self, make: Callable[[], Any]) -> None:
-        """Show an answer that is not finished; `make` is called only when somebody watches."""
-        if self._show:
-            self._show(to_numpy(make()))
+        """Show an answer that is not finished, with arrays of its own; may be called at every step. `make` is called only when
+        somebody watches, and with a `pause` only when it is time for the next: the first two may follow each other at once,
+        since some techniques have a part of their answer before the first step; then making them takes about half of the time at the most."""
+        start = time.monotonic()
+        if not self._show or start < self._due - self._pause:
+            return
+        self._show(deepcopy(to_numpy(make())))  # the technique may go on writing into what it has shown
+        if self._pause:
+            self._due = max(self._due, start) + max(self._pause, 2 * (time.monotonic() - start))

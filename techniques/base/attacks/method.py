@@ -22,7 +22,7 @@ from techniques.base.registry import TECHNIQUES, Technique, in_order, technique
 from techniques.base.run import Run
 from techniques.base.sample import Sample
 
-FAMILY = "Fooling it"
+FAMILIES = {"white box": "Fooling it", "scores": "Black box", "decisions": "Black box"}
 KNOWLEDGE = {
     "white box": "White box: the attacker has the network itself and follows its gradient.",
     "scores": "Black box with scores: the attacker sees only the numbers that the network answers with; every question is counted.",
@@ -38,29 +38,37 @@ Search = Callable[..., Iterator[Iterate]]
 @dataclass(frozen=True)
 class Method:
     """An attack as a search on a batch. `knowledge` is one of KNOWLEDGE; `smallest` names the norm of the change that it makes
-    small once the goal is reached, None where epsilon limits the change; `aims` says that it needs a class to aim at."""
+    small once the goal is reached, unless its setting norm names another, None where it makes none small; `aims` says that it
+    needs a class to aim at; `loss` is what it climbs where no setting says so."""
 
     search: Search
     knowledge: str
     smallest: Literal["l0", "l2", "linf"] | None
     aims: bool
+    loss: str = "cross-entropy"
 
     @property
     def assumes(self) -> str:
         """The card: what the attacker knows and wants, in the taxonomy of Papernot et al. 2016, arXiv:1511.07528, section II."""
-        limit = f"It looks for the smallest change: {SIZES[self.smallest]}." if self.smallest else "Epsilon limits the change."
+        settings = inspect.signature(self.search).parameters
+        if self.smallest:
+            size = "in the norm that is chosen" if "norm" in settings else SIZES[self.smallest]
+            limit = f"It looks for the smallest change: {size}."
+        else:
+            limit = "Epsilon limits the change." if "epsilon" in settings else "It ends where the goal is reached; nothing else limits the change."
         return f"{KNOWLEDGE[self.knowledge]} Goal: {AIMED if self.aims else AIM}; short of that, confidence reduction. {limit}"
 
-    def goal(self, model: LoadedModel, logits: torch.Tensor, target: torch.Tensor | int | None, loss: str = "cross-entropy") -> Goal:
+    def goal(self, model: LoadedModel, logits: torch.Tensor, target: torch.Tensor | int | None, loss: str | None = None) -> Goal:
         """For pictures with these logits `[B, K]`: towards the `target`, or away from what is predicted; towards the runner-up where
         one has to be aimed at."""
+        loss = loss or self.loss
         if target is None:
             return Goal(runner_up(model, logits) if self.aims else model.predicted(logits), self.aims, loss, model.multi_label)
         return Goal(torch.as_tensor(target, device=logits.device).expand(len(logits)), True, loss, model.multi_label)
 
     def pursue(self, task: Task, settings: dict[str, Any]) -> Iterator[tuple[Iterate, Iterate]]:
         """Every iterate, and the best one so far, until the search ends or the budget of the task is spent."""
-        measure = partial(distance, norm=self.smallest) if self.smallest else None
+        measure = partial(distance, norm=settings.get("norm", self.smallest)) if self.smallest else None
         search, best = self.search(task, **settings), None
         while True:
             try:
@@ -113,7 +121,8 @@ def _allowed(technique: Technique, name: str, value: Any) -> bool:
 
 def limit_of(technique: Technique, settings: Mapping[str, Any]) -> str:
     """What limits the change under these settings, in a few words."""
-    return limit_in_words(settings) or f"smallest {technique.attack.smallest or 'change'}"
+    smallest = technique.attack.smallest
+    return limit_in_words(settings) or (f"smallest {settings.get('norm', smallest)}" if smallest else "nothing")
 
 
 def attack_pixels(
@@ -149,6 +158,7 @@ def attack(
     knowledge: str = "white box",
     smallest: Literal["l0", "l2", "linf"] | None = None,
     aims: bool = False,
+    loss: str = "cross-entropy",
     why_not: Callable[[LoadedModel], str | None] = lambda model: None,
 ) -> Callable[[Search], Search]:
     """Register a search `(task, *, settings...)`, a generator of iterates, as the technique named after its module.
@@ -158,7 +168,7 @@ def attack(
     """
 
     def register(search: Search) -> Search:
-        method = Method(search, knowledge, smallest, aims)
+        method = Method(search, knowledge, smallest, aims, loss)
 
         def run_attack(sample: Sample, model: LoadedModel, run: Run, *, target: int | None = None, seed: int = 0, **settings: Any) -> Answer:
             return _attacked(TECHNIQUES[name], sample, model, run, target, seed, settings)
@@ -167,7 +177,7 @@ def attack(
         run_attack.__module__, run_attack.__name__, run_attack.__doc__ = search.__module__, name, search.__doc__
         _sign(run_attack, search)
         technique(
-            title=title, family=FAMILY, paper=paper, limits=limits, order=order, why_not=why_not, assumes=method.assumes, attack=method
+            title=title, family=FAMILIES[knowledge], paper=paper, limits=limits, order=order, why_not=why_not, assumes=method.assumes, attack=method
         )(run_attack)
         return search
 
@@ -197,7 +207,7 @@ def _attacked(
     run.check()
     with torch.no_grad():
         start = model.logits(sample.pixels)
-    goal = technique.attack.goal(model, start, target, settings.get("loss", "cross-entropy"))
+    goal = technique.attack.goal(model, start, target, settings.get("loss"))
     task = Task(model, sample.pixels, goal, generator, run, technique.title)
     record = Record(sample.pixels, goal)
     record.add(sample.pixels, start, 0, 0)

@@ -111,7 +111,7 @@ class Race:
         return logits, Goal(torch.full_like(predicted, self.target) if chosen else predicted, chosen, multi_label=self.model.multi_label)
 
     def _goal(self, entrant: Technique, start: torch.Tensor, settings: Mapping[str, Any]) -> Goal:
-        return entrant.attack.goal(self.model, start, self.target, settings.get("loss", "cross-entropy"))
+        return entrant.attack.goal(self.model, start, self.target, settings.get("loss"))
 
 
 def _lap(original: torch.Tensor, changed: torch.Tensor, reached: bool, forward: int, backward: int, seconds: float, track: list) -> Lap:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -92,6 +92,24 @@ class Task:
             gradient = gradient_at((gain or self.goal.gain)(logits).sum(), pixels)
         self.see(gradient)
         return logits.detach(), gradient
+
+    def gradients(
+        self, pixels: torch.Tensor, gains: Callable[[torch.Tensor], Sequence[torch.Tensor]]
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Logits `[B, K]`, N gains of each picture `[N, B]` and their gradients at its pixels `[N, B, C, H, W]`: one forward pass and N
+        backward. `gains` makes N numbers `[B]` of the logits; where it makes none, the gains and gradients are None and no pass is taken.
+        """
+        pixels = pixels.detach().requires_grad_(True)
+        with torch.enable_grad():
+            logits = self.differentiable(pixels)
+            made = gains(logits)
+            self._afford(len(made) * len(pixels))
+            found = []
+            for number, gain in enumerate(made):
+                found.append(gradient_at(gain.sum(), pixels, again=number + 1 < len(made)))
+                self.see(found[-1])
+                self.run.check()
+        return logits.detach(), torch.stack(made).detach() if made else None, torch.stack(found) if made else None
 
     def see(self, gradient: torch.Tensor) -> None:
         """Take note of a gradient `[B, C, H, W]`; AppError when it is not finite."""

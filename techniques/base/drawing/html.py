@@ -1,4 +1,4 @@
-"""A result as HTML that needs nothing else: pictures as embedded PNGs, charts as SVG. Notebooks show it."""
+"""A result as HTML that needs nothing else: pictures as embedded PNGs, animations as GIFs, charts as SVG. Notebooks show it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 from techniques.base.drawing.charts import curve_chart, histogram_chart, predictions_chart, scatter_chart
 from techniques.base.drawing.colour import default_map, gradient_css
+from techniques.base.drawing.film import gif_bytes
 from techniques.base.drawing.pictures import (
-    animation_png, explain, gallery_scales, is_constant, item_image, magnification, png_bytes, scale_of,
+    explain, gallery_scales, is_constant, item_image, magnification, png_bytes, scale_of,
 )  # fmt: skip
 from techniques.base.drawing.sheets import outer_positions, row_of_pictures
 from techniques.base.drawing.svg import number
@@ -56,7 +57,7 @@ def _body(result: Result) -> str:
     if isinstance(result, Gallery):
         return _grid(result)
     if isinstance(result, Animation):
-        return _image(animation_png(result), result.caption)
+        return _image(gif_bytes(result), result.caption, "gif")
     if isinstance(result, Table):
         return _table(result)
     if isinstance(result, Note):
@@ -92,10 +93,10 @@ def _browser(browser: Browser) -> str:
     return "".join(shown) + _small(f"{count} cells by {' and '.join(browser.axes)}; one of them is .cell({example}).")
 
 
-def _image(png: bytes, description: str) -> str:
+def _image(file: bytes, description: str, kind: str = "png") -> str:
     """Small pictures are shown larger with their pixels left sharp."""
-    source = base64.b64encode(png).decode()
-    return f'<img alt="{escape(description)}" src="data:image/png;base64,{source}" style="width:100%;image-rendering:pixelated">'
+    source = base64.b64encode(file).decode()
+    return f'<img alt="{escape(description)}" src="data:image/{kind};base64,{source}" style="width:100%;image-rendering:pixelated">'
 
 
 def _scale_bar(heatmap: Heatmap) -> str:

@@ -130,8 +130,13 @@ def _stacked(galleries: dict[str, Gallery]) -> Image.Image:
 def _write(sheet: Image.Image, text: str, left: int, top: int, width: int) -> None:
     """The text in a grey that can be read on a light and on a dark page, cut with an ellipsis where it is too wide."""
     font = ImageFont.load_default(size=12)
-    if font.getlength(text) > width:
-        while text and font.getlength(text + "…") > width:
-            text = text[:-1]
-        text += "…"
-    ImageDraw.Draw(sheet).text((left, top), text, fill=(MID_GREY,) * 3, font=font)
+    ImageDraw.Draw(sheet).text((left, top), cut(text, font, width), fill=(MID_GREY,) * 3, font=font)
+
+
+def cut(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """The text, cut with an ellipsis where it is wider than so many pixels."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
