@@ -44,7 +44,7 @@ def none_fits(model: LoadedModel) -> str | None:
 
 @technique(
     title="Attack race",
-    family="Fooling it",
+    family="Robustness",
     paper="arXiv:1912.11852",
     order=80,
     limits="The winner is so on these pictures, at this budget and with the defaults of each attack: a slow attack may win with a larger "
@@ -83,11 +83,11 @@ def attack_race(
 
 
 def _answer(entries: list[Entry], controls: list[Entry], refused: dict[str, str], samples: Samples, model: LoadedModel, budget: int) -> Answer:
-    rows = [*map(_row, entries), *((title, *("",) * (len(COLUMNS) - 2), "does not fit this model") for title in refused), *map(_row, controls)]
+    empty = [(title, *("",) * (len(COLUMNS) - 2), "does not fit this model") for title in refused]
     counted = f"{len(samples)} picture{'s' * (len(samples) > 1)}"
     caption = f"{counted}, up to {budget} passes each; medians, those before “passes” over the pictures that are fooled"
     return Answer(
-        Table(COLUMNS, tuple(rows), caption=caption),
+        Table(COLUMNS, (*map(_row, entries), *empty, *map(_row, controls)), caption=caption),
         _curve([*entries, controls[0]], budget),
         _gallery([*entries, controls[0]], samples[0], model),
         Note(" ".join([_told(entries, controls[0]), *(f"{title}: {reason}" for title, reason in refused.items())])),

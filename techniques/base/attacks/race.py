@@ -11,7 +11,7 @@ from model_zoo.deferred import torch
 from techniques.base.attacks.ball import Ball, draw
 from techniques.base.attacks.budget import affordable
 from techniques.base.attacks.goal import Goal
-from techniques.base.attacks.method import attack_pixels, limit_in_words
+from techniques.base.attacks.method import attack_pixels
 from techniques.base.attacks.report import likeness
 from techniques.base.attacks.task import Iterate, Task
 
