@@ -22,7 +22,7 @@ from techniques.base import (
     TECHNIQUES, Curve, Epsilon, Gallery, Help, LoadedModel, Note, Picture, Range, Run, Sample, Samples, Seed, Several, Table, TargetClass, technique,
     torch,
 )  # fmt: skip
-from techniques.base.attacks import Ball, Norm, answered, attacks, limit_of, limit_in_words, settings_of
+from techniques.base.attacks import Ball, Norm, answered, attacks, limit_in_words, limit_of, none_fits, settings_of
 from techniques.base.attacks.race import Entry, Race
 from techniques.base.drawing.svg import percent
 
@@ -35,11 +35,6 @@ class Answer(NamedTuple):
     success: Curve
     pictures: Gallery
     note: Note
-
-
-def none_fits(model: LoadedModel) -> str | None:
-    """Why no attack can be run on this model; None when one can."""
-    return None if any(TECHNIQUES[name].why_not(model) is None for name in attacks()) else "none of the attacks works on it."
 
 
 @technique(

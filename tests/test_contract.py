@@ -50,6 +50,7 @@ from techniques.base import (
     Technique,
     execute,
 )  # fmt: skip
+from techniques.base.attacks.memory import MEMORY
 from techniques.base.results import KINDS, all_arrays, panels
 from tests.tiny_models import TINY_MODELS
 
