@@ -92,6 +92,12 @@ def fitting(technique, model) -> LoadedModel:
     return model
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_remembered(monkeypatch) -> None:
+    """Every run is a whole one."""
+    monkeypatch.setattr(MEMORY, "limit", 0)
+
+
 def given(technique: Technique, model: LoadedModel) -> Sample | Samples:
     """What the technique works on: one picture, or two different ones."""
     preprocessing = model.preprocessing

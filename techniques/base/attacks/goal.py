@@ -54,8 +54,8 @@ class Goal:
         return Goal(self.classes[chosen], self.targeted, self.loss, self.multi_label)
 
     def repeated(self, count: int) -> Goal:
-        """The goal of a single picture for `count` versions of it."""
-        return Goal(self.classes.expand(count), self.targeted, self.loss, self.multi_label)
+        """The goal for `count` versions of every picture, all pictures in their first version first."""
+        return Goal(self.classes.repeat(count), self.targeted, self.loss, self.multi_label)
 
     def _rivals(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The logits of all that compete, and the column of each picture's class `[B, 1]`: all classes, or a label and its opposite."""
