@@ -22,7 +22,7 @@ from techniques.base import (
     TECHNIQUES, Curve, Epsilon, Gallery, Help, LoadedModel, Note, Picture, Range, Run, Sample, Samples, Seed, Several, Table, TargetClass, technique,
     torch,
 )  # fmt: skip
-from techniques.base.attacks import Ball, Norm, answered, attacks, limit_of, limit_in_words, settings_of
+from techniques.base.attacks import Ball, Norm, answered, attacks, limit_in_words, limit_of, none_fits, settings_of
 from techniques.base.attacks.race import Entry, Race
 from techniques.base.drawing.svg import percent
 
@@ -35,11 +35,6 @@ class Answer(NamedTuple):
     success: Curve
     pictures: Gallery
     note: Note
-
-
-def none_fits(model: LoadedModel) -> str | None:
-    """Why no attack can be run on this model; None when one can."""
-    return None if any(TECHNIQUES[name].why_not(model) is None for name in attacks()) else "none of the attacks works on it."
 
 
 @technique(
@@ -83,11 +78,11 @@ def attack_race(
 
 
 def _answer(entries: list[Entry], controls: list[Entry], refused: dict[str, str], samples: Samples, model: LoadedModel, budget: int) -> Answer:
-    rows = [*map(_row, entries), *((title, *("",) * (len(COLUMNS) - 2), "does not fit this model") for title in refused), *map(_row, controls)]
+    empty = [(title, *("",) * (len(COLUMNS) - 2), "does not fit this model") for title in refused]
     counted = f"{len(samples)} picture{'s' * (len(samples) > 1)}"
     caption = f"{counted}, up to {budget} passes each; medians, those before “passes” over the pictures that are fooled"
     return Answer(
-        Table(COLUMNS, tuple(rows), caption=caption),
+        Table(COLUMNS, (*map(_row, entries), *empty, *map(_row, controls)), caption=caption),
         _curve([*entries, controls[0]], budget),
         _gallery([*entries, controls[0]], samples[0], model),
         Note(" ".join([_told(entries, controls[0]), *(f"{title}: {reason}" for title, reason in refused.items())])),

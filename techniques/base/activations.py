@@ -61,3 +61,23 @@ def histograms(first: torch.Tensor, second: torch.Tensor) -> dict[str, torch.Ten
 
     edges = low + width * torch.linspace(0, 1, BINS + 1, device=first.device)
     return {"edges": edges, "first": counts(first), "second": counts(second)}
+
+
+def relative_changes(
+    model: LoadedModel, layers: Sequence[Layer], pixels: torch.Tensor, others: torch.Tensor
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """How far what each layer puts out for `others` lies from what it puts out for `pixels`, both `[B, C, H, W]`: the Euclidean distance
+    as a share of the length of the latter, `[B]` by the layer's name; and the logits of both `[2 B, K]`, from one pass.
+
+    A layer that runs several times in one pass counts with its last output. Where a layer put out nothing but zeros, any change is 1.
+    """
+    found: dict[str, torch.Tensor] = {}
+
+    def see(name: str, output: torch.Tensor) -> None:
+        before, after = (half.reshape(len(pixels), -1).double() for half in output.chunk(2))
+        moved, size = (after - before).norm(dim=1), before.norm(dim=1)
+        found[name] = torch.where(size > 0, moved / size, (moved > 0).double())
+
+    with torch.no_grad(), watching(model, [layer.name for layer in layers], see):
+        logits = model.logits(torch.cat([pixels, others]))
+    return found, logits

@@ -104,6 +104,7 @@ class Task:
         with torch.enable_grad():
             logits = self.differentiable(pixels)
             made = gains(logits)
+            self._afford(len(made) * len(pixels))
             found = []
             for number, gain in enumerate(made):
                 found.append(gradient_at(gain.sum(), pixels, again=number + 1 < len(made)))
