@@ -31,7 +31,7 @@ POINTS = 41  # of the curve of success
 
 
 class Answer(NamedTuple):
-    table: Table
+    standings: Table
     success: Curve
     pictures: Gallery
     note: Note
@@ -133,12 +133,12 @@ def _told(entries: list[Entry], noise: Entry) -> str:
     if entries:
         most = max(map(_success, entries))
         best = [entry for entry in entries if _success(entry) == most]
-        told.append(f"{_listed([entry.name for entry in best])} {'fools' if len(best) == 1 else 'fool'} the model on {most:.0%} of the pictures")
+        told.append(f"{_listed([entry.name for entry in best])} {'fools' if len(best) == 1 else 'fool'} the model on {percent(most)} of the pictures")
         if most and len(best) > 1:
             soonest, smallest = (min(best, key=partial(_won, of=of)) for of in ("after", "l2"))
             told.append(f"Soonest: {soonest.name}, after {_won(soonest, 'after'):g} passes")
             told.append(f"Smallest change: {smallest.name}, L2 {_won(smallest, 'l2'):.3g}")
-    told.append(f"White noise at the same distance does so on {_success(noise):.0%}")
+    told.append(f"White noise at the same distance does so on {percent(_success(noise))}")
     return ". ".join(told) + "."
 
 

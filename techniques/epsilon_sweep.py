@@ -41,7 +41,7 @@ class Answer(NamedTuple):
     confidence: Curve
     pictures: Gallery
     layers: Browser
-    smallest: Table | None
+    smallest_epsilon: Table | None
     histogram: Histogram | None
     note: Note
 
@@ -134,11 +134,12 @@ def _answer(sweeps: list[Sweep], strip: list[Frame], told: list[str]) -> Answer:
 
 
 def _curve(sweeps: list[Sweep], of: Callable[[Reading], float], label: str, caption: str) -> Curve:
+    """A line for each model and one for noise on it; a single model's line has the name of the attack."""
     lines = {}
     for sweep in sweeps:
-        lines[sweep.model.title] = means(sweep.attacked, of)
-        lines["white noise" if len(sweeps) == 1 else f"{sweep.model.title}, white noise"] = means(sweep.noisy, of)
-    x = torch.tensor(sweeps[0].epsilons[: len(lines[sweeps[0].model.title])])
+        names = (sweep.technique.title, "white noise") if len(sweeps) == 1 else (sweep.model.title, f"noise: {sweep.model.title}")
+        lines |= zip(names, (means(readings, of) for readings in (sweep.attacked, sweep.noisy)))
+    x = torch.tensor(sweeps[0].epsilons[: len(next(iter(lines.values())))])
     return Curve(x, lines, x_label="epsilon in 1/255", y_label=label, caption=f"{caption}, attacked and with white noise of the same size")
 
 

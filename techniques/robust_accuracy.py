@@ -36,7 +36,7 @@ class Answer(NamedTuple):
     note: Note
     accuracy: Table
     pictures: Gallery
-    table: Table
+    by_picture: Table
 
 
 class Row(NamedTuple):
@@ -106,8 +106,8 @@ def _before_and_after(sample: Sample, row: Row, found: Found, batches: Batches) 
     before, share, after, share_after = row.cells[2:6]
     label = f"{batches.technique.title}, {limit_of(batches.technique, batches.settings)}, of {sample.origin}"
     return [
-        (f"{before} {percent(share)}", Picture(sample.pixels[0].clone(), label=sample.origin)),
-        (f"{after} {percent(share_after)}", Picture(found.attacked.clone(), label=label)),
+        (f"{sample.origin}: {before} {percent(share)}", Picture(sample.pixels[0].clone(), label=sample.origin)),
+        (f"attacked: {after} {percent(share_after)}", Picture(found.attacked.clone(), label=label)),
     ]
 
 

@@ -27,12 +27,12 @@ MOST = 8  # pictures
 
 class Answer(NamedTuple):
     note: Note
-    jpeg: Curve
+    compression: Curve
     blur: Curve | None
     resizing: Curve | None
     cropping: Curve | None
     noise: Curve | None
-    bits: Curve | None
+    bit_depth: Curve | None
     outlived: Table
     pictures: Gallery
     transfer: Table | None
@@ -125,7 +125,7 @@ def _gallery(watched: Watched, tried: dict[str, Tried]) -> Gallery:
         strength = f"{each.treatment.title}, {each.treatment.said.format(each.strengths[middle])}"
         names.append(f"{strength}: {watched.model.label(index)} {percent(float(watched.model.shares(logits)[-1, index]))}")
         items.append(Picture(each.picture, label=f"{strength}, of {watched.pictures[-1].origin}"))
-    return Gallery(tuple(items), tuple(names), caption=f"The {watched.roles[-1]} picture, treated half-way")
+    return Gallery(tuple(items), tuple(names), caption=f"The {watched.roles[-1]}, treated half-way")
 
 
 def _note(watched: Watched, tried: dict[str, Tried]) -> Note:
@@ -133,15 +133,17 @@ def _note(watched: Watched, tried: dict[str, Tried]) -> Note:
     told, classes = [], watched.classes.tolist()
     names = [class_name(watched.model, index) for index in classes]
     for place, role in enumerate(watched.roles[1:], 1):
+        change = watched.pictures[place].pixels - watched.pictures[0].pixels
+        told.append(f"The {role} picture is {255 * float(change.square().mean().sqrt()):.2g}/255 from the original in root mean square,")
         if classes[place] == classes[0]:
-            told.append(f"The {role} picture is taken for “{names[0]}”, as the original is: there is nothing to outlive.")
+            told.append(f"and taken for “{names[0]}”, too: there is nothing to outlive.")
             continue
         ended = []
         for each in tried.values():
             kept = each.kept(watched)
             if kept[place] < kept[0]:
                 ended.append(f"{each.treatment.title} from {each.treatment.said.format(each.strengths[kept[place]])} on")
-        told.append(f"The {role} picture is taken for “{names[place]}”.")
+        told.append(f"and taken for “{names[place]}”.")
         ends = f"This ends while the original stays “{names[0]}”: {', '.join(ended)}."
         told.append(ends if ended else f"Nothing that was tried ends this before the original is no longer “{names[0]}”.")
     return Note(" ".join(told) or f"The picture is taken for “{names[0]}”.")

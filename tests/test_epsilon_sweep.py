@@ -32,7 +32,7 @@ TURNS = 255 * float((0.5 * linear_weights().sum() + 1) / linear_weights().abs().
 @pytest.mark.parametrize("precision", [0.05, 1.0, 8.0])
 def test_the_smallest_epsilon_is_where_the_margin_of_a_linear_model_is_used_up(precision):
     answer = sweep(linear_model(), grey(), largest=64, points=3, precision=precision)
-    ((_, _, label, smallest, says),) = answer.smallest.rows
+    ((_, _, label, smallest, says),) = answer.smallest_epsilon.rows
     assert (label, says) == ("on", "off") and TURNS <= smallest <= TURNS + precision
     low = np.searchsorted(answer.histogram.edges, smallest, side="right") - 1
     assert answer.histogram.counts["tiny/linear"].tolist() == [int(place == low) for place in range(16)]
@@ -42,14 +42,14 @@ def test_accuracy_and_probability_fall_as_the_margin_of_a_linear_model_does():
     answer = sweep(linear_model(), grey(), largest=64, points=9)
     margins = (0.5 * linear_weights().sum() + 1 - answer.accuracy.x / 255 * float(linear_weights().abs().sum())).numpy()
     assert answer.accuracy.x.tolist() == [0, 8, 16, 24, 32, 40, 48, 56, 64]
-    assert answer.accuracy.lines["tiny/linear"].tolist() == (margins > 0).tolist()
-    np.testing.assert_allclose(answer.confidence.lines["tiny/linear"], 1 / (1 + np.exp(-margins)), atol=1e-5)  # float32 logits
+    assert answer.accuracy.lines["FGSM"].tolist() == (margins > 0).tolist()
+    np.testing.assert_allclose(answer.confidence.lines["FGSM"], 1 / (1 + np.exp(-margins)), atol=1e-5)  # float32 logits
     assert answer.accuracy.lines["white noise"].min() == 1
 
 
 def test_a_picture_that_withstands_every_epsilon_is_said_to():
     answer = sweep(linear_model(), grey(), largest=8)
-    assert answer.smallest.rows[0][3:] == ("none up to 8", "") and answer.histogram is None
+    assert answer.smallest_epsilon.rows[0][3:] == ("none up to 8", "") and answer.histogram is None
     assert "100.0 % when attacked at epsilon 8/255" in answer.note.text and "turns" not in answer.note.text
 
 
@@ -72,8 +72,8 @@ def test_a_picture_of_another_group_than_is_answered_is_wrong_from_the_start_and
     predicted = [int(model.predicted(model.logits(sample.pixels))) for sample in samples]
     wrong = replace(samples[0], group=model.label((predicted[0] + 1) % model.classes))
     answer = sweep(model, wrong, samples[1], samples[2], largest=0.5, points=2)
-    assert answer.accuracy.lines[model.title][0] == pytest.approx(2 / 3) and answer.accuracy.lines[model.title][1] <= 2 / 3 + 1e-6
-    assert answer.smallest.rows[0][2:] == (wrong.group, 0.0, model.label(predicted[0]))
+    assert answer.accuracy.lines["FGSM"][0] == pytest.approx(2 / 3) and answer.accuracy.lines["FGSM"][1] <= 2 / 3 + 1e-6
+    assert answer.smallest_epsilon.rows[0][2:] == (wrong.group, 0.0, model.label(predicted[0]))
 
 
 # What is shown
@@ -123,9 +123,9 @@ def test_other_models_are_attacked_through_their_own_gradient_on_pictures_of_the
     sample = random_sample(model)
     answer = sweep(model, sample, largest=16, models=("this", "bundled/digits"))
     alone = sweep(other, sample.fit(other), largest=16)
-    assert list(answer.accuracy.lines) == [model.title, f"{model.title}, white noise", other.title, f"{other.title}, white noise"]
-    np.testing.assert_allclose(answer.confidence.lines[other.title], alone.confidence.lines[other.title], atol=1e-6)
-    assert [row[1] for row in answer.smallest.rows] == [model.title, other.title]
+    assert list(answer.accuracy.lines) == [model.title, f"noise: {model.title}", other.title, f"noise: {other.title}"]
+    np.testing.assert_allclose(answer.confidence.lines[other.title], alone.confidence.lines["FGSM"], atol=1e-6)
+    assert [row[1] for row in answer.smallest_epsilon.rows] == [model.title, other.title]
 
 
 def test_a_model_that_the_attack_does_not_fit_is_left_out_with_a_sentence(tiny_models, monkeypatch):
@@ -143,4 +143,4 @@ def test_points_of_the_curve_come_one_by_one_and_then_the_smallest_epsilons(tiny
     model, shown = tiny_models["cnn"], []
     sweep(model, random_sample(model), random_sample(model, 2), points=3, run=Run(show=shown.append))
     assert [len(answer.accuracy.x) for answer in shown] == [1, 2, 3, 3, 3]
-    assert [len(answer.smallest.rows) if answer.smallest else 0 for answer in shown] == [0, 0, 0, 1, 2]
+    assert [len(answer.smallest_epsilon.rows) if answer.smallest_epsilon else 0 for answer in shown] == [0, 0, 0, 1, 2]

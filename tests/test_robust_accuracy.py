@@ -47,7 +47,7 @@ def test_with_batches_of_one_each_row_is_what_the_attacks_own_tab_says(tiny_mode
     for place, sample in enumerate(samples):
         alone = techniques.run("pgd", sample, tiny_model, epsilon=1.0, seed=4)
         measures = dict(zip(alone.measures.columns, alone.measures.rows[0]))
-        row = dict(zip(answer.table.columns, answer.table.rows[place]))
+        row = dict(zip(answer.by_picture.columns, answer.by_picture.rows[place]))
         assert np.array_equal(answer.pictures.items[2 * place + 1].values, alone.adversarial.values)
         assert (row["success"], row["queries"]) == (measures["success"], measures["forward passes (queries)"])
         assert (row["L2"], row["L-infinity in 1/255"]) == pytest.approx((measures["L2"], measures["L-infinity in 1/255"]), rel=1e-5)  # float32
@@ -60,8 +60,8 @@ def test_in_one_batch_the_same_pictures_fall_as_one_by_one(tiny_models):
     model = tiny_models["cnn"]
     samples = noises(model, 5)
     together, alone = (robust_accuracy(model, *samples, method="fgsm", batch=batch) for batch in (5, 1))
-    assert [row[6] for row in together.table.rows] == [row[6] for row in alone.table.rows]
-    assert together.table.arrays()["queries"].tolist() == [2] * 5  # FGSM's, for each picture of the batch
+    assert [row[6] for row in together.by_picture.rows] == [row[6] for row in alone.by_picture.rows]
+    assert together.by_picture.arrays()["queries"].tolist() == [2] * 5  # FGSM's, for each picture of the batch
 
 
 def test_what_the_model_gets_wrong_is_lost_before_the_attack_and_cannot_be_won_by_it():
@@ -69,7 +69,7 @@ def test_what_the_model_gets_wrong_is_lost_before_the_attack_and_cannot_be_won_b
     wrong = replace(grey(), group="off")
     answer = robust_accuracy(linear_model(), grey(), wrong, method="fgsm", epsilon=4.0)
     assert [row[1] for row in answer.accuracy.rows] == [0.5, 0.5, 0.5]
-    right, lost = (dict(zip(answer.table.columns, row)) for row in answer.table.rows)
+    right, lost = (dict(zip(answer.by_picture.columns, row)) for row in answer.by_picture.rows)
     assert (right["right class"], right["success"], lost["right class"], lost["success"]) == ("on", 0, "off", 1)
     assert lost["L-infinity in 1/255"] == pytest.approx(4, rel=1e-5) and lost["probability then"] > lost["probability"]  # driven further away
 
@@ -77,7 +77,7 @@ def test_what_the_model_gets_wrong_is_lost_before_the_attack_and_cannot_be_won_b
 def test_a_chosen_class_is_what_counts_as_success(tiny_models):
     model = tiny_models["cnn"]
     answer = robust_accuracy(model, *noises(model, 3), target=2, epsilon=16.0)
-    assert [row[4] == model.label(2) for row in answer.table.rows] == [bool(row[6]) for row in answer.table.rows] and answer.table.rows[0][6] == 1
+    assert [row[4] == model.label(2) for row in answer.by_picture.rows] == [bool(row[6]) for row in answer.by_picture.rows] and answer.by_picture.rows[0][6] == 1
 
 
 def test_an_attack_that_does_not_fit_says_so(tiny_models, monkeypatch):
@@ -109,7 +109,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_numbers(tiny_mode
     run, shown = stopped_after(2)
     with pytest.raises(Cancelled):
         robust_accuracy(model, *samples, run=run, **settings)
-    assert len(shown[-1].table.rows) == 4
+    assert len(shown[-1].by_picture.rows) == 4
     passes = []
     handle = model.network.register_forward_hook(lambda _module, inputs, _output: passes.append(len(inputs[0])))
     try:
@@ -117,7 +117,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_numbers(tiny_mode
     finally:
         handle.remove()
     assert again.note.text.endswith("4 of 7 were remembered.") and "remembered" not in whole.note.text
-    assert again.table.rows == whole.table.rows
+    assert again.by_picture.rows == whole.by_picture.rows
     expected, found = all_arrays(whole), all_arrays(again)
     assert expected.keys() == found.keys() and all(np.array_equal(expected[name], found[name]) for name in expected)
     assert sum(passes) == 7 + 3 * (10 + 1 + 1)  # each picture as it is; of three, ten steps, their end, and white noise
@@ -200,5 +200,5 @@ def test_of_a_large_set_a_batch_is_in_memory_at_a_time_and_the_first_pictures_ar
     monkeypatch.setattr(Waiting, "sample", counted)
     images = [ReadPicture(to_image(sample.pixels[0]), f"{number}.png", ()) for number, sample in enumerate(noises(model, 40))]
     answer = techniques.base.execute(techniques.find("robust_accuracy"), Samples.of(images, model), model, {"method": "fgsm", "batch": 4})
-    assert len(answer.table.rows) == 40 and len(answer.pictures.items) == 2 * 24
+    assert len(answer.by_picture.rows) == 40 and len(answer.pictures.items) == 2 * 24
     assert max(most) <= 2 * 4 + 1  # a batch, the one before it, and its copies on their way to the device

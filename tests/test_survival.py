@@ -44,7 +44,7 @@ def test_strengths_go_from_the_weakest_to_the_strongest_and_none_comes_twice():
         strengths = treatment.strengths(30)
         assert (strengths[0], strengths[-1]) == (treatment.weakest, treatment.strongest) and len(set(strengths)) == len(strengths)
         assert strengths in (sorted(strengths), sorted(strengths, reverse=True))
-    assert TREATMENTS["bits"].strengths(30) == [8, 7, 6, 5, 4, 3, 2, 1]
+    assert TREATMENTS["bit_depth"].strengths(30) == [8, 7, 6, 5, 4, 3, 2, 1]
 
 
 @pytest.mark.parametrize("name", TREATMENTS)
@@ -73,10 +73,10 @@ def test_each_point_of_a_curve_is_what_the_model_says_to_the_treated_picture(pai
     model, (original, adversarial, attack) = tiny_models["cnn"], pair
     answer = survival(model, original, adversarial, points=10)
     before, after = (attack.predictions.top(1, row=row)[0] for row in (0, 1))
-    assert list(answer.jpeg.lines) == [f"{before[1]}, original", f"{before[1]}, adversarial", f"{after[1]}, adversarial"]
-    assert answer.jpeg.ticks == ("none", *map(str, range(100, 0, -10)))
+    assert list(answer.compression.lines) == [f"{before[1]}, original", f"{before[1]}, second", f"{after[1]}, second"]
+    assert answer.compression.ticks == ("none", *map(str, range(100, 0, -10)))
     expected = [model.probabilities(pixels)[0, after[0]] for pixels in (adversarial.pixels, jpeg(adversarial.pixels, 100), jpeg(adversarial.pixels, 90))]
-    np.testing.assert_allclose(answer.jpeg.lines[f"{after[1]}, adversarial"][:3], expected, atol=1e-6)
+    np.testing.assert_allclose(answer.compression.lines[f"{after[1]}, second"][:3], expected, atol=1e-6)
     strongest = model.probabilities(blurred(original.pixels, 4.0))[0, before[0]]
     assert answer.blur.ticks[-1] == "4" and answer.blur.lines[f"{before[1]}, original"][-1] == pytest.approx(float(strongest), abs=1e-6)
 
@@ -85,11 +85,11 @@ def test_it_agrees_with_the_panel_of_the_attack(pair, tiny_models):
     original, adversarial, attack = pair
     answer = survival(tiny_models["cnn"], original, adversarial, points=10)
     panel = {row[0]: row for row in attack.survival.rows}
-    for version, curve, place in (("as it is", answer.jpeg, 0), ("JPEG, quality 90", answer.jpeg, 2), ("8 bits, as in a PNG file", answer.bits, 1)):
+    for version, curve, place in (("as it is", answer.compression, 0), ("JPEG, quality 90", answer.compression, 2), ("8 bits, as in a PNG file", answer.bit_depth, 1)):
         _, says, share, _, original_says, original_share = panel[version]
         assert curve.lines[f"{original_says}, original"][place] == pytest.approx(original_share, abs=1e-6)
-        if f"{says}, adversarial" in curve.lines:
-            assert curve.lines[f"{says}, adversarial"][place] == pytest.approx(share, abs=1e-6)
+        if f"{says}, second" in curve.lines:
+            assert curve.lines[f"{says}, second"][place] == pytest.approx(share, abs=1e-6)
 
 
 def test_up_to_which_strength_an_answer_is_kept_is_read_from_the_weakest_on(tiny_models):
@@ -98,7 +98,7 @@ def test_up_to_which_strength_an_answer_is_kept_is_read_from_the_weakest_on(tiny
     one, other = torch.eye(5)[0], torch.eye(5)[1]
     watched = Watched([grey(), grey()], model, torch.stack([one, other]))
     logits = torch.stack([torch.stack(pictures) for pictures in ([one, other], [one, one], [one, other], [other, other], [one, other])])
-    tried = Tried(TREATMENTS["bits"], [8, 6, 4, 2], logits, torch.zeros(3, 4, 4))
+    tried = Tried(TREATMENTS["bit_depth"], [8, 6, 4, 2], logits, torch.zeros(3, 4, 4))
     assert tried.kept(watched) == [2, 0]
 
 
@@ -107,16 +107,16 @@ def test_one_bit_makes_of_a_step_on_a_linear_model_black_and_white_by_the_signs_
     weights = linear_weights()
     step = Sample.from_pixels(0.5 - 0.17 * weights.sign().view(1, 4, 4), "step")
     answer = survival(linear_model(), grey(), step)
-    margins = {"on, original": 1.0, "on, adversarial": 1 + float(weights[weights < 0].sum())}
+    margins = {"on, original": 1.0, "on, second": 1 + float(weights[weights < 0].sum())}
     for name, margin in margins.items():
-        assert answer.bits.lines[name][-1] == pytest.approx(1 / (1 + np.exp(-margin)), abs=1e-5)
+        assert answer.bit_depth.lines[name][-1] == pytest.approx(1 / (1 + np.exp(-margin)), abs=1e-5)
     assert [row[1:] for row in answer.outlived.rows if row[0] == "Bit depth"] == [("all, to 1 bit", "all, to 1 bit")]
 
 
 def test_an_attack_that_changed_no_answer_has_nothing_to_outlive():
     small = Sample.from_pixels(0.5 - 0.02 * linear_weights().sign().view(1, 4, 4), "small step")
     note = survival(linear_model(), grey(), small, points=2).note.text
-    assert note == "The adversarial picture is taken for “on”, as the original is: there is nothing to outlive."
+    assert note == "The second picture is 5.1/255 from the original in root mean square, and taken for “on”, too: there is nothing to outlive."
 
 
 def test_an_attack_on_a_photograph_ends_by_blur_and_jpeg_before_the_original_is_lost():
@@ -136,10 +136,10 @@ def test_an_attack_on_a_photograph_ends_by_blur_and_jpeg_before_the_original_is_
 def test_several_pictures_made_from_one_are_told_apart_by_number_and_one_alone_is_followed_by_itself(pair, tiny_models):
     model, (original, adversarial, _) = tiny_models["cnn"], pair
     answer = survival(model, original, adversarial, random_sample(model, 7), points=2)
-    assert {name.partition(", ")[2] for name in answer.noise.lines} == {"original", "adversarial 1", "adversarial 2"}
+    assert {name.partition(", ")[2] for name in answer.noise.lines} == {"original", "second", "third"}
     assert [row[1] for row in answer.transfer.rows] == ["PGD, of noise", "noise"]
     alone = survival(model, original, points=2)
-    assert len(alone.jpeg.lines) == 1 and alone.transfer is None and alone.note.text.startswith("The picture is taken for")
+    assert len(alone.compression.lines) == 1 and alone.transfer is None and alone.note.text.startswith("The picture is taken for")
 
 
 def test_the_treated_pictures_can_be_sent_on_and_say_what_was_done(pair, tiny_models):

@@ -85,12 +85,12 @@ class Treatment(NamedTuple):
 
 
 TREATMENTS: dict[str, Treatment] = {
-    "jpeg": Treatment("JPEG", 100, 10, "quality", "quality {:g}", lambda pixels, quality, _: jpeg(pixels, int(quality))),
+    "compression": Treatment("JPEG", 100, 10, "quality", "quality {:g}", lambda pixels, quality, _: jpeg(pixels, int(quality))),
     "blur": Treatment("Blur", 0.5, 4, "standard deviation in px", "{:g} px", lambda pixels, deviation, _: blurred(pixels, deviation), 0.1),
     "resizing": Treatment("Resizing", 90, 20, "side in %", "{:g} %", lambda pixels, percent, _: resized(pixels, percent / 100)),
     "cropping": Treatment("Cropping", 2, 30, "cut off at each side in %", "{:g} %", lambda pixels, percent, _: cropped(pixels, percent / 100)),
     "noise": Treatment("Noise", 4, 48, "standard deviation in 1/255", "{:g}/255", lambda pixels, size, drawn: pixels + size / 255 * drawn),
-    "bits": Treatment("Bit depth", 8, 1, "bits", "{:g} bit", lambda pixels, bits, _: rounded(pixels, int(bits))),
+    "bit_depth": Treatment("Bit depth", 8, 1, "bits", "{:g} bit", lambda pixels, bits, _: rounded(pixels, int(bits))),
 }
 
 
@@ -104,8 +104,7 @@ class Watched:
 
     @property
     def roles(self) -> list[str]:
-        others = len(self.pictures) - 1
-        return ["original", *(["adversarial"] if others == 1 else [f"adversarial {number + 1}" for number in range(others)])]
+        return ["original", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"][: len(self.pictures)]
 
     @property
     def classes(self) -> torch.Tensor:
