@@ -36,7 +36,7 @@ class Answer(NamedTuple):
 @technique(
     title="Filters",
     family="What is inside",
-    paper="NeurIPS 2012, AlexNet, figure 3",
+    paper="Krizhevsky et al. 2012, NeurIPS, figure 3",
     order=8,
     limits="Only the first layer's filters speak of colours and edges: those of a later layer weigh channels that only the network "
     "knows the meaning of. A large weight on a channel that is always small counts for little. The answer is that of the layer alone, before a norm "

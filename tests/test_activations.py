@@ -11,9 +11,10 @@ import techniques
 import techniques.activations as activations_module
 from model_zoo.loaded import wrap
 from model_zoo.preprocessing import Preprocessing
-from techniques.base import Browser, Sample
+from techniques.base import Browser, Sample, Stack
 from techniques.base.activations import laid_out, shrunk
 from techniques.base.drawing import gallery_scales, tiles
+from techniques.base.pairs import execute_pair
 from techniques.base.results import all_arrays
 from ui.browsing import top_html
 
@@ -146,3 +147,18 @@ def test_the_page_shows_all_channels_at_once_and_each_opens_its_cell(tiny_models
     assert f"data-place='16' title='Open {answer.channels.positions()[15]}'" in html
     assert top_html(answer.strongest, "0.2").count("<img") == 8  # a layer of 8 channels
     assert top_html(Browser(("channel",), dict(answer.channels.cells)), None) == ""  # the same cells, but not held as a stack with tiles
+
+
+def test_of_two_pictures_the_channels_stay_a_few_arrays_and_the_differences_are_shown_small(tiny_models):
+    model = tiny_models["cnn"]
+    first = noise(model)
+    second = Sample.from_pixels(1 - first.pixels[0], "negative")
+    answer = execute_pair(techniques.find("activations"), first, second, model, {"layer": "2.2"})
+    assert isinstance(answer.channels.cells, Stack) and len(answer.channels.positions()) == 16
+    name = answer.channels.positions()[0]
+    before, after, difference = (item.values for item in answer.channels.cell(name).items)
+    for shown, sample in ((before, first), (after, second)):
+        expected = outputs(model, sample)["2.2"][int(name.split()[1])]
+        np.testing.assert_array_equal(shown, laid_out(expected, (32, 32)))
+    np.testing.assert_array_equal(difference, after - before)
+    assert "output: difference" in top_html(answer.channels, None)

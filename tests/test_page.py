@@ -208,6 +208,19 @@ def test_average_activations_are_walked_through_by_layer_and_filter(page):
     assert 0 <= number < 256 and len(arrays) > 40
 
 
+def test_all_channels_of_a_layer_are_shown_at_once_and_one_opens_over_the_picture(page):
+    go_to(page, "activations")
+    run(page, "activations")
+    grid, cell = page.locator("#activations-channels-top .lp-top button"), page.locator("#activations-channels")
+    expect(grid).to_have_count(256)
+    title = grid.nth(39).locator("img").get_attribute("alt")
+    grid.nth(39).click()
+    expect(cell.locator("h4")).to_have_text(title)
+    assert cell.locator("loupe-map").get_attribute("picture").startswith("data:image/png")
+    page.locator("#activations-sparsity [data-tick='act1']").first.click()
+    expect(page.locator("#activations-strongest h4")).to_contain_text("act1 · channel ")
+
+
 def brightness(page) -> float:
     """Mean of what a margin of the page shows, 0 to 255."""
     corner = page.screenshot(clip={"x": 2, "y": 2, "width": 6, "height": 6})

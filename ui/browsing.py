@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from techniques.base import Browser, Gallery, Heatmap
+from techniques.base import Browser, Gallery, Heatmap, Stack
 from techniques.base.drawing import gallery_scales, item_image, tiles
 from techniques.base.results import Result, panels
 from ui.events import LIGHT
@@ -138,7 +138,8 @@ def _side(count: int) -> int:
 
 def _last_maps(browser: Browser, outer: str | None, names: tuple[str, ...]) -> Gallery | None:
     """The last map of each of these cells, under that map's name in its cell; None where they are no heat maps side by side."""
-    cells = [browser.cell(*_path(outer), name) for name in names] if len(browser.axes) > 1 and len(names) > 1 else []
+    many = len(names) > 1 and (len(browser.axes) > 1 or isinstance(browser.cells, Stack))
+    cells = [browser.cell(*_path(outer), name) for name in names] if many else []
     if not cells or not all(isinstance(cell, Gallery) and isinstance(cell.items[-1], Heatmap) for cell in cells):
         return None
     return Gallery(tuple(_thinned(cell.items[-1]) for cell in cells), tuple(cell.names[-1] for cell in cells))
