@@ -32,7 +32,7 @@ SETTINGS = {  # fewer steps, squares, copies, masks and segments: cost, not mean
     "lime": {"segments": 4, "samples": 50, "repeats": 2}, "kernel_shap": {"segments": 4, "samples": 50, "repeats": 2},
     "trust": {"stages": 2, "copies": 1, "points": 4}, "trust_table": {"methods": ["saliency"], "stages": 2, "copies": 1, "points": 4},
     "wall": {"methods": ["grad_cam", "saliency"]}, "eot": {"steps": 2, "samples": 2},
-    "ensemble_attack": {"steps": 2},
+    "ensemble_attack": {"steps": 2}, "universal_perturbation": {"epochs": 1},
 }  # fmt: skip
 YES = "yes"
 WRITE = os.environ.get("LOUPE_WRITE_MATRIX") == "1"
