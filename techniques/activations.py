@@ -167,14 +167,14 @@ def _everywhere(seen: Mapping[str, Seen], size: tuple[int, int], unit: str) -> d
 
 
 def _sparsity(seen: Mapping[str, Seen]) -> Curve:
-    lines = {"not above zero": "below", "exactly zero": "zero", "channels that are nowhere above zero": "silent"}
+    lines = {"not above zero": "below", "exactly zero": "zero", "silent channels": "silent"}
     return Curve(
         torch.arange(len(seen)),
         {told: torch.tensor([getattr(found, name) for found in seen.values()]) for told, name in lines.items()},
         x_label="layer",
         y_label="share of the layer's output",
         ticks=tuple(seen),
-        caption="How much of each layer is at rest; click on a layer to see its strongest channels",
+        caption="How much of each layer is at rest; silent channels are nowhere above zero. Click on a layer to see its strongest channels",
     )
 
 

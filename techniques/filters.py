@@ -164,7 +164,7 @@ def _distributions(found: Mapping[str, Distribution]) -> tuple[Browser, Curve]:
         name: Histogram(one.edges, {"weights": one.counts}, x_label="weight", log=True, caption=f"{name}: {one.counts.sum():,} weights")
         for name, one in found.items()
     }
-    lines = {"standard deviation": [one.deviation for one in found.values()], "largest size": [one.largest for one in found.values()]}
+    lines = {"deviation": [one.deviation for one in found.values()], "largest size": [one.largest for one in found.values()]}
     curve = Curve(
         np.arange(len(found)),
         {name: np.array(line) for name, line in lines.items()},
