@@ -7,9 +7,9 @@ from techniques.base.attacks.ball import Ball, Norm, StepSize, distance, draw, l
 from techniques.base.attacks.goal import Goal, Loss, runner_up
 from techniques.base.attacks.method import Outcome, attack, attack_pixels, attacks
 from techniques.base.attacks.report import Answer
-from techniques.base.attacks.task import Iterate, Task
+from techniques.base.attacks.task import Iterate, Queries, Task
 
 __all__ = [
-    "Answer", "Ball", "Goal", "Iterate", "Loss", "Norm", "Outcome", "StepSize", "Task",
+    "Answer", "Ball", "Goal", "Iterate", "Loss", "Norm", "Outcome", "Queries", "StepSize", "Task",
     "attack", "attack_pixels", "attacks", "distance", "draw", "length", "runner_up", "unit",
 ]  # fmt: skip

@@ -50,6 +50,10 @@ class Goal:
         """The same for one picture of the batch."""
         return Goal(self.classes[picture : picture + 1], self.targeted, self.loss, self.multi_label)
 
+    def at(self, pictures: torch.Tensor) -> Goal:
+        """The same for some pictures of the batch, by their numbers `[N]`, one of them perhaps several times, or by a mask `[B]`."""
+        return Goal(self.classes[pictures], self.targeted, self.loss, self.multi_label)
+
     def repeated(self, count: int) -> Goal:
         """The goal of a single picture for `count` versions of it."""
         return Goal(self.classes.expand(count), self.targeted, self.loss, self.multi_label)
