@@ -53,6 +53,10 @@ class Goal:
         chosen = slice(pictures, pictures + 1) if isinstance(pictures, int) else pictures
         return Goal(self.classes[chosen], self.targeted, self.loss, self.multi_label)
 
+    def at(self, pictures: torch.Tensor) -> Goal:
+        """The same for some pictures of the batch, by their numbers `[N]`, one of them perhaps several times, or by a mask `[B]`."""
+        return Goal(self.classes[pictures], self.targeted, self.loss, self.multi_label)
+
     def repeated(self, count: int) -> Goal:
         """The goal for `count` versions of every picture, all pictures in their first version first."""
         return Goal(self.classes.repeat(count), self.targeted, self.loss, self.multi_label)
