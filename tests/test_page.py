@@ -114,6 +114,19 @@ def test_a_file_that_is_no_picture_leaves_the_old_picture(page, tmp_path):
     assert shares(page) == before
 
 
+@pytest.mark.parametrize("button", ["Remove Image", "Upload file"])
+def test_the_picture_makes_room_for_another_one_that_a_click_chooses(page, tmp_path, button):
+    Image.new("RGB", (200, 200), (90, 120, 40)).save(tmp_path / "meadow.png")
+    page.locator("#picture").get_by_label(button, exact=True).click()
+    expect(page.locator("#picture")).to_contain_text("Drop a picture here")
+    with page.expect_file_chooser() as chooser:
+        page.locator("#picture button.upload-container").click()
+    assert page.inner_text("#origin") == "Church"  # until there is another one
+    chooser.value.set_files(tmp_path / "meadow.png")
+    expect(page.locator("#origin")).to_have_text("meadow.png")
+    expect(page.locator("#picture img")).to_be_visible()
+
+
 def test_a_class_and_a_layer_that_the_model_does_not_have_are_told_and_can_be_mended(page):
     status = page.locator("#grad_cam-status .lp-error")
     type_into(page, "#target", "gulf ball")

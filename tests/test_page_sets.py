@@ -81,6 +81,7 @@ def test_the_predictions_under_the_pictures_are_those_of_the_model_that_is_chose
     expect(page.locator("#tray .lp-predicted").first).to_contain_text("church")
     type_into(page, "#model", "bundled/digits")
     expect(page.locator("#tray .lp-thumb-name")).to_have_text(["0", "1"])
+    expect(page.locator("#model-answers")).to_be_hidden()  # Enter has chosen
     expect(page.locator("#tray .lp-predicted").first).to_contain_text("0 ")
 
 

@@ -30,11 +30,12 @@
     link.click();
   };
 
-  // In the list of models the arrow keys walk, Escape leaves.
+  // In the list of models the arrow keys walk, Enter chooses, Escape leaves.
   document.addEventListener("keydown", (event) => {
     const search = event.target.closest?.("#model-search");
     if (!search) return;
-    if (event.key === "Escape" || (event.key === "Enter" && !event.isComposing && !event.target.dataset.model)) document.activeElement.blur();
+    if (event.key === "Escape") document.activeElement.blur();
+    if (event.key === "Enter" && !event.isComposing) setTimeout(() => document.activeElement.blur()); // once Gradio has heard of it
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!step) return;
     const stops = [search.querySelector("input, textarea"), ...search.querySelectorAll(".lp-model:not(:disabled)")];
