@@ -114,6 +114,19 @@ def test_a_file_that_is_no_picture_leaves_the_old_picture(page, tmp_path):
     assert shares(page) == before
 
 
+@pytest.mark.parametrize("button", ["Remove Image", "Upload file"])
+def test_the_picture_makes_room_for_another_one_that_a_click_chooses(page, tmp_path, button):
+    Image.new("RGB", (200, 200), (90, 120, 40)).save(tmp_path / "meadow.png")
+    page.locator("#picture").get_by_label(button, exact=True).click()
+    expect(page.locator("#picture")).to_contain_text("Drop a picture here")
+    with page.expect_file_chooser() as chooser:
+        page.locator("#picture button.upload-container").click()
+    assert page.inner_text("#origin") == "Church"  # until there is another one
+    chooser.value.set_files(tmp_path / "meadow.png")
+    expect(page.locator("#origin")).to_have_text("meadow.png")
+    expect(page.locator("#picture img")).to_be_visible()
+
+
 def test_a_class_and_a_layer_that_the_model_does_not_have_are_told_and_can_be_mended(page):
     status = page.locator("#grad_cam-status .lp-error")
     type_into(page, "#target", "gulf ball")
@@ -206,6 +219,19 @@ def test_average_activations_are_walked_through_by_layer_and_filter(page):
     _, arrays = saved(page, "average_activation")
     number = int("".join(filter(str.isdigit, panel.locator("h4").inner_text().split("·")[-1])))
     assert 0 <= number < 256 and len(arrays) > 40
+
+
+def test_all_channels_of_a_layer_are_shown_at_once_and_one_opens_over_the_picture(page):
+    go_to(page, "activations")
+    run(page, "activations")
+    grid, cell = page.locator("#activations-channels-top .lp-top button"), page.locator("#activations-channels")
+    expect(grid).to_have_count(256)
+    title = grid.nth(39).locator("img").get_attribute("alt")
+    grid.nth(39).click()
+    expect(cell.locator("h4")).to_have_text(title)
+    assert cell.locator("loupe-map").get_attribute("picture").startswith("data:image/png")
+    page.locator("#activations-sparsity [data-tick='act1']").first.click()
+    expect(page.locator("#activations-strongest h4")).to_contain_text("act1 · channel ")
 
 
 def brightness(page) -> float:

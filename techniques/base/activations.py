@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from model_zoo.deferred import torch
 from model_zoo.layers import Layer
 from model_zoo.loaded import LoadedModel
@@ -14,6 +16,7 @@ from techniques.base.sample import Samples
 
 BATCH = 16  # pictures in one forward pass
 BINS = 32
+MOST = 4 * 2**20  # numbers that an answer keeps of one layer: 16 MB
 
 
 def average_maps(model: LoadedModel, layers: Sequence[Layer], groups: Sequence[Samples], run: Run) -> list[dict[str, torch.Tensor]]:
@@ -43,6 +46,21 @@ def rectangle(count: int) -> tuple[int, int]:
     """(rows, columns): the two factors of `count` nearest to a square, rows not more than columns; one row for a prime."""
     rows = next(rows for rows in range(math.isqrt(count), 0, -1) if count % rows == 0)
     return rows, count // rows
+
+
+def shrunk(maps: torch.Tensor, most: int = MOST) -> torch.Tensor:
+    """Maps `[N, h, w]` as they are where they hold at most `most` numbers; else means over neighbouring places on a grid that does."""
+    if maps.numel() <= most:
+        return maps
+    side = max(1, math.isqrt(most // len(maps)))
+    height, width = maps.shape[1:]
+    return torch.nn.functional.adaptive_avg_pool2d(maps[None], (min(height, side), min(width, side)))[0]
+
+
+def laid_out(places: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Places `[h, w]` of a layer's grid at the size of the picture `[H, W]`, each a rectangle of its own value: nothing is smoothed."""
+    rows, columns = (np.arange(side) * count // side for side, count in zip(size, places.shape))
+    return places[np.ix_(rows, columns)]
 
 
 def histograms(first: torch.Tensor, second: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -1,7 +1,9 @@
-"""Which other models a technique can be run on besides the one in use: those that are on this machine."""
+"""Which other models a technique can be run on besides the one in use: those that are on this machine; and which of their classes mean the
+same."""
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import model_zoo
@@ -31,3 +33,19 @@ def chosen_models(keys: tuple[str, ...], model: LoadedModel) -> list[LoadedModel
 
 
 Models = Annotated[tuple[str, ...], Several(models_at_hand, "or the key of another model"), Help("Networks to compare, of those on this machine.")]
+
+
+def same_class(model: LoadedModel, label: str | None) -> int | None:
+    """The class of a model that a label of another one means: of the same name, or else with a synonym in common ("tench, Tinca tinca" and
+    "Tench"). None where there is none, or no label."""
+    if not label:
+        return None
+    if label in model.labels:
+        return model.labels.index(label)
+    wanted = _synonyms(label)
+    return next((index for index, each in enumerate(model.labels) if wanted & _synonyms(each)), None)
+
+
+def _synonyms(label: str) -> set[str]:
+    """The names that a label lists, without capitals, spaces and hyphens."""
+    return {re.sub(r"[\W_]", "", part.casefold()) for part in label.split(",")} - {""}

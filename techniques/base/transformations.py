@@ -5,9 +5,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from model_zoo.deferred import torch
 from techniques.base.covering import blurred
+
+if TYPE_CHECKING:
+    from model_zoo.preprocessing import Preprocessing
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
 
 
 @dataclass(frozen=True)
@@ -57,3 +63,19 @@ def transformed(pixels: torch.Tensor, reach: Reach, generator: torch.Generator) 
         pixels = blurred(pixels, abs(blur) * reach.blur)
     drawn = torch.randn(pixels.shape, generator=generator).to(pixels)
     return (pixels + light * reach.brightness + abs(noise) * reach.noise * drawn).clamp(0, 1)
+
+
+def fitted(pixels: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
+    """Pictures `[B, C, H, W]` as large as another model wants them, all of each squeezed, bilinear and antialiased, with as many channels: colour
+    becomes grey by its luma, grey becomes colour, opacity goes or is 1 everywhere."""
+    channels, wanted = pixels.shape[1], preprocessing.channels
+    opacity, colours = pixels[:, 3:], pixels[:, :3]
+    if wanted == 1 and channels > 1:
+        colours = (colours * colours.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    if wanted > 1 and channels == 1:
+        colours = colours.expand(-1, 3, -1, -1)
+    if wanted == 4:
+        colours = torch.cat([colours, opacity if channels == 4 else torch.ones_like(colours[:, :1])], 1)
+    if tuple(colours.shape[2:]) == tuple(preprocessing.size):
+        return colours
+    return torch.nn.functional.interpolate(colours, size=preprocessing.size, mode="bilinear", antialias=True, align_corners=False)

@@ -40,12 +40,13 @@ class Ball:
 
     def project(self, pixels: torch.Tensor) -> torch.Tensor:
         """`pixels` drawn back into the ball, then clipped to `[0, 1]`."""
-        change = pixels - self.pixels
+        return (self.pixels + self.shortened(pixels - self.pixels)).clamp(0, 1)
+
+    def shortened(self, change: torch.Tensor) -> torch.Tensor:
+        """Changes `[B, C, H, W]` no longer than the radius."""
         if self.norm == "linf":
-            change = change.clamp(-self.radius, self.radius)
-        else:
-            change = change * (self.radius / length(change)).clamp(max=1)
-        return (self.pixels + change).clamp(0, 1)
+            return change.clamp(-self.radius, self.radius)
+        return change * (self.radius / length(change)).clamp(max=1)
 
     def direction(self, gradient: torch.Tensor) -> torch.Tensor:
         """The steepest way up among all changes of size 1 in the norm; zero where the gradient is zero."""

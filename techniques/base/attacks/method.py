@@ -176,7 +176,7 @@ def attack(
         method = Method(search, knowledge, smallest, aims, loss)
 
         def run_attack(sample: Sample, model: LoadedModel, run: Run, *, target: int | None = None, seed: int = 0, **settings: Any) -> Answer:
-            return _attacked(TECHNIQUES[name], sample, model, run, target, seed, settings)
+            return attacked(TECHNIQUES[name], sample, model, run, target, seed, settings)
 
         name = search.__module__.rpartition(".")[2]
         run_attack.__module__, run_attack.__name__, run_attack.__doc__ = search.__module__, name, search.__doc__
@@ -203,7 +203,7 @@ def _sign(function: Callable, search: Search) -> None:
     }  # fmt: skip
 
 
-def _attacked(
+def attacked(
     technique: Technique, sample: Sample, model: LoadedModel, run: Run, target: int | None, seed: int, settings: dict[str, Any]
 ) -> Answer:
     """The report of one attack on one picture; unfinished ones are shown on the way."""
