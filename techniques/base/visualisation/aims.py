@@ -39,6 +39,13 @@ class Aim:
         """Channels of a layer, or units where it has no places."""
         return cls(layer, _one_hot(channels, layer.channels), centre)
 
+    @classmethod
+    def at_answer(cls, model: LoadedModel, layer: Layer, pixels: torch.Tensor) -> Aim:
+        """The direction, of length one, of what the layer answers to a picture `[1, C, H, W]` on average over its places."""
+        with torch.no_grad():
+            mean = layer.maps(output_of(model, layer, pixels)).mean((2, 3))
+        return cls(layer, torch.nn.functional.normalize(mean))
+
     def __len__(self) -> int:
         return 1 if self.directions is None else len(self.directions)
 

@@ -50,12 +50,13 @@ class Climb:
 
 class Climbed(NamedTuple):
     """Pictures `[N, C, H, W]` in `[0, 1]`; what they reach and what the start reached, `[N]`, each in a view of its own without a
-    transformation; and what was reached at each step, `[steps, N]`, in the view of that step."""
+    transformation; what was reached at each step, `[steps, N]`, in the view of that step; and whether there ever was a gradient, bool `[N]`."""
 
     pictures: torch.Tensor
     reached: torch.Tensor
     started: torch.Tensor
     path: torch.Tensor
+    moved: torch.Tensor
 
 
 def maximise(
@@ -85,12 +86,13 @@ def maximise(
     parts = [slice(first, first + per_pass) for first in range(0, len(aim), per_pass)]
     adam = Adam(climb.learning_rate)
     started = _values(model, aim, images.pictures(numbers), parts, run)
-    path = []
+    path, moved = [], torch.zeros(len(aim), dtype=torch.bool, device=model.device)
     for step in run.steps(climb.steps, "Step"):
         drawn = views.draw(generator)
         found = [_push(model, aim, climb, images, numbers[part], lambda pictures: views.seen(pictures, drawn), part, run) for part in parts]
-        pictures, values, gradient = (torch.cat(each) for each in zip(*found))
+        pictures, values, gradient, pushed = (torch.cat(each) for each in zip(*found))
         path.append(values)
+        moved |= pushed
         if see:
             see(step, pictures, values)
         numbers = adam.step(numbers, gradient)
@@ -100,7 +102,7 @@ def maximise(
     reached = _values(model, aim, pictures, parts, run)
     if see:
         see(climb.steps, pictures, reached)
-    return Climbed(pictures, reached, started, torch.stack(path))
+    return Climbed(pictures, reached, started, torch.stack(path), moved)
 
 
 class Adam:
@@ -120,8 +122,9 @@ class Adam:
 
 def _push(
     model: LoadedModel, aim: Aim, climb: Climb, images: Images, numbers: torch.Tensor, view: Callable, part: slice, run: Run
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The pictures `[n, C, H, W]` that the numbers show, the values `[n]` that are climbed, and the gradient at the numbers."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The pictures `[n, C, H, W]` that the numbers show, the values `[n]` that are climbed, the gradient at the numbers, and whether
+    what is climbed had one, bool `[n]`."""
     run.check()
     leaf = numbers.detach().requires_grad_(True)
     with torch.enable_grad():
@@ -132,10 +135,11 @@ def _push(
             run.check()
             with redirecting():
                 push = torch.where(closed.view(-1, 1, 1, 1), _gradient(model, aim, shown.detach(), view, part)[1], push)
+        pushed = push.flatten(1).any(1)
         push = push / push.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=torch.finfo(push.dtype).tiny)
         push = push - _penalty(shown.detach(), climb)
         (gradient,) = torch.autograd.grad(shown, leaf, push)
-    return shown.detach(), values, gradient
+    return shown.detach(), values, gradient, pushed
 
 
 def _gradient(model: LoadedModel, aim: Aim, pictures: torch.Tensor, view: Callable, part: slice) -> tuple[torch.Tensor, torch.Tensor]:

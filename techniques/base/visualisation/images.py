@@ -46,7 +46,7 @@ class Images:
 
     def numbers(self, pictures: torch.Tensor) -> torch.Tensor:
         """The numbers that show these pictures, but for what is nearer than NEAREST to black or white."""
-        values = self._coloured(torch.logit(pictures, NEAREST), self._colours and self._colours.inverse())
+        values = self._coloured(torch.logit(pictures, NEAREST), None if self._colours is None else self._colours.inverse())
         if not self.fourier:
             return values
         return torch.view_as_real(torch.fft.rfft2(values * CONTRAST, norm="ortho") / self._scale).contiguous()
