@@ -16,11 +16,11 @@ from techniques.base import Run
 from techniques.base.hooks import input_of, output_of
 from techniques.base.visualisation import Aim, Climb, maximise
 from techniques.base.visualisation.climb import Adam
-from techniques.base.visualisation.images import COLOURS, NOISE, Images
+from techniques.base.visualisation.images import COLOURS, CONTRAST, NOISE, STEEPNESS, WAVE, Images
 from techniques.base.visualisation.views import Views, blurred
 
 CPU = torch.device("cpu")
-PLAIN = Climb(steps=30, fourier=False, decorrelated=False, jitter=0, rotation=0, scale=0)
+PLAIN = Climb(steps=30, l2=0, total_variation=0, fourier=False, decorrelated=False, jitter=0, rotation=0, scale=0)
 
 
 def images(channels: int = 3, size: tuple[int, int] = (24, 31), fourier: bool = True, decorrelated: bool = True) -> Images:
@@ -55,12 +55,13 @@ def test_noise_of_pixels_is_white_and_faint():
     assert abs(float(logits.mean())) < 4 * NOISE / 64
 
 
-def test_noise_of_waves_has_an_amplitude_that_falls_as_one_over_the_frequency():
+def test_noise_of_waves_has_an_amplitude_that_falls_with_the_frequency():
     made = images(1, (64, 64))
     logits = torch.cat([torch.logit(made.pictures(made.start(generator(seed)))) for seed in range(40)])
     power = torch.fft.fft2(logits, norm="ortho").abs().square().mean((0, 1))
     frequency = torch.hypot(torch.fft.fftfreq(64)[:, None], torch.fft.fftfreq(64)[None])
-    expected = 2 * (NOISE / 4 / frequency.clamp(min=1 / 64)) ** 2  # real and imaginary part, each of deviation NOISE, over the contrast of 4
+    amplitude = WAVE * (1 / WAVE / frequency.clamp(min=1 / 64)) ** STEEPNESS
+    expected = 2 * (NOISE / CONTRAST * amplitude) ** 2  # a real and an imaginary part, each of deviation NOISE
     inner = torch.ones(64, 64, dtype=torch.bool)
     inner[[0, 32]] = inner[:, [0, 32]] = False  # there a real picture has its coefficients in pairs
     for low, high in ((1 / 64, 4 / 64), (4 / 64, 12 / 64), (12 / 64, 32 / 64), (32 / 64, 1)):
@@ -191,7 +192,7 @@ def linear_model(size: int = 8) -> LoadedModel:
 def test_on_a_linear_model_the_picture_is_the_weight_vector(fourier):
     """With an L2 of w the best picture is grey plus weights of root mean square 1, times a quarter over w."""
     model, weight = linear_model(), 4.0
-    climb = Climb(steps=400, learning_rate=0.02, l2=weight, fourier=fourier, decorrelated=fourier, jitter=0, rotation=0, scale=0)
+    climb = Climb(steps=400, learning_rate=0.01, l2=weight, total_variation=0, fourier=fourier, decorrelated=fourier, jitter=0, rotation=0, scale=0)
     found = maximise(model, Aim.at_classes(model, [0, 1]), climb, Run()).pictures - 0.5
     weights = model.network[1].weight.view(2, 3, 8, 8)
     expected = 0.25 / weight * weights / weights.square().mean((1, 2, 3), keepdim=True).sqrt()

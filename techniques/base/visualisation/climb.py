@@ -37,13 +37,13 @@ class Climb:
     """How it is done. `jitter` and `scale` are in percent of the size, `rotation` in degrees, both ways; `blur_every` in steps, 0 for never."""
 
     steps: int = 64
-    learning_rate: float = 0.05
-    l2: float = 0.0
-    total_variation: float = 0.0
+    learning_rate: float = 0.1
+    l2: float = 0.05
+    total_variation: float = 0.03
     blur_every: int = 0
     jitter: float = 5.0
-    rotation: float = 5.0
-    scale: float = 10.0
+    rotation: float = 10.0
+    scale: float = 20.0
     fourier: bool = True
     decorrelated: bool = True
 
