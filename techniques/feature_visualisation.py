@@ -132,7 +132,7 @@ def _wanted(
     if of == "whole layer":
         return Wanted(Aim(place, None), (f"all of {place.name}",))
     if of == "direction of the picture":
-        return Wanted(Aim.at_answer(model, place, sample.pixels), (f"what {place.name} answers to {sample.origin}",))
+        return Wanted(Aim.at_answer(model, place, sample.pixels), (f"as {sample.origin}",))
     if of == "random directions":
         directions = torch.nn.functional.normalize(torch.randn(count, place.channels, generator=generator))
         return Wanted(Aim(place, directions), tuple(f"direction {number}" for number in range(1, count + 1)))

@@ -126,7 +126,9 @@ class Counted(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.layers = nn.ModuleList([nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 8, 3, stride=2), nn.Conv2d(8, 8, (3, 5), dilation=2, padding=(2, 4)), nn.Conv2d(8, 5, 1)])
+        self.layers = nn.ModuleList(
+            [nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 20, 3, stride=2), nn.Conv2d(20, 32, (3, 5), 1, (2, 4), dilation=2), nn.Conv2d(32, 5, 1)]
+        )  # fmt: skip
         self.runs = [0] * 4
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -192,12 +194,12 @@ def linear_model(size: int = 8) -> LoadedModel:
 def test_on_a_linear_model_the_picture_is_the_weight_vector(fourier):
     """With an L2 of w the best picture is grey plus weights of root mean square 1, times a quarter over w."""
     model, weight = linear_model(), 4.0
-    climb = Climb(steps=400, learning_rate=0.01, l2=weight, total_variation=0, fourier=fourier, decorrelated=fourier, jitter=0, rotation=0, scale=0)
+    climb = Climb(steps=200, l2=weight, total_variation=0, fourier=fourier, decorrelated=fourier, jitter=0, rotation=0, scale=0)
     found = maximise(model, Aim.at_classes(model, [0, 1]), climb, Run()).pictures - 0.5
     weights = model.network[1].weight.view(2, 3, 8, 8)
     expected = 0.25 / weight * weights / weights.square().mean((1, 2, 3), keepdim=True).sqrt()
     error = float((found - expected).norm() / expected.norm())
-    assert error < 0.02  # Adam goes on circling around the best picture by about its learning rate
+    assert error < 0.01  # some waves are still on their way after 200 steps
 
 
 def test_steps_are_those_of_torchs_adam():

@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 MEMORY = {"cpu": 64 * 2**20, "cuda": 2**30}  # bytes a batch may take; on a CPU larger batches are no faster
 MEMORY_OF_END = {"cpu": 256 * 2**20, "cuda": 2**30}  # more: each batch costs one pass up to the layer, too
 
-MEMORY_WITH_GRAPH = {"cpu": 256 * 2**20, "cuda": 4 * 2**30}
+MEMORY_WITH_GRAPH = {"cpu": 64 * 2**20, "cuda": 4 * 2**30}  # large tensors are new memory from the system each time
 
 
 def batch_size(model: LoadedModel, after: Layer | None = None) -> int:

@@ -12,6 +12,7 @@ mean colour would be left. Where nothing is positive all of it counts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,9 +50,9 @@ class Aim:
     def __len__(self) -> int:
         return 1 if self.directions is None else len(self.directions)
 
-    def values(self, model: LoadedModel, pixels: torch.Tensor, part: slice = slice(None)) -> torch.Tensor:
+    def values(self, model: LoadedModel, pixels: torch.Tensor, part: slice | torch.Tensor = slice(None)) -> torch.Tensor:
         """The number `[n]` that is climbed, in the unit of the layer or in logits, for pictures `[n, C, H, W]` that belong to a
-        `part` of the rows; differentiable. Nothing after the layer is computed."""
+        `part` of the rows, a slice or their numbers; differentiable. Nothing after the layer is computed."""
         if self.directions is None:
             return self.layer.maps(output_of(model, self.layer, pixels)).square().mean((1, 2, 3))
         directions = self.directions[part].to(pixels.device)
@@ -73,28 +74,20 @@ def _one_hot(positions: Sequence[int], count: int) -> torch.Tensor:
 
 
 def _can_be_chosen(module: torch.nn.Module) -> bool:
-    """Whether it is a plain convolution, of which one filter can be computed without the others."""
-    plain = type(module) is torch.nn.Conv2d and module.groups == 1 and module.padding_mode == "zeros"
-    return plain and not isinstance(module.padding, str)
+    """Whether it is a plain convolution, of which one filter can be computed for less than all; one with few filters of many taps cannot."""
+    plain = type(module) is torch.nn.Conv2d and module.groups == 1 and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+    return plain and 2 * math.prod(module.kernel_size) < module.out_channels
 
 
 def _chosen(module: torch.nn.Conv2d, given: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
     """Maps `[n, h, w]` of one direction among the filters for each picture `[n, C, H, W]`, at the price of one filter.
 
-    A weighted sum of filters is a filter. Each of its taps is one product of matrices over all places; the taps are then
-    added where they belong.
+    A weighted sum of filters is a filter. Its taps are one product of matrices over all places; a convolution of ones and
+    zeros then brings each tap to where it belongs.
     """
-    count, channels, height, width = given.shape
-    weight = torch.einsum("nd,dcij->nijc", directions, module.weight)
-    rows, columns = module.kernel_size
-    taps = torch.bmm(weight.reshape(count, rows * columns, channels), given.flatten(2)).view(count, rows, columns, height, width)
-    (down, right), (reach_down, reach_right) = module.padding, module.dilation
-    taps = torch.nn.functional.pad(taps, (right, right, down, down))
-    (step_down, step_right), (height, width) = module.stride, taps.shape[3:]
-    last_row, last_column = height - reach_down * (rows - 1), width - reach_right * (columns - 1)
-    maps = sum(
-        taps[:, i, j, i * reach_down : i * reach_down + last_row : step_down, j * reach_right : j * reach_right + last_column : step_right]
-        for i in range(rows)
-        for j in range(columns)
-    )
+    (rows, columns), (count, channels, height, width) = module.kernel_size, given.shape
+    weight = torch.einsum("nd,dcij->nijc", directions, module.weight).reshape(count, rows * columns, channels)
+    taps = torch.bmm(weight, given.flatten(2)).view(count, rows * columns, height, width)
+    places = torch.eye(rows * columns, device=given.device).view(1, rows * columns, rows, columns)
+    maps = torch.nn.functional.conv2d(taps, places, None, module.stride, module.padding, module.dilation)[:, 0]
     return maps if module.bias is None else maps + (directions @ module.bias)[:, None, None]

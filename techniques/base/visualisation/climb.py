@@ -134,7 +134,7 @@ def _push(
         if closed.any():
             run.check()
             with redirecting():
-                push = torch.where(closed.view(-1, 1, 1, 1), _gradient(model, aim, shown.detach(), view, part)[1], push)
+                push[closed] = _gradient(model, aim, shown.detach()[closed], view, torch.arange(len(aim))[part][closed.cpu()])[1]
         pushed = push.flatten(1).any(1)
         push = push / push.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=torch.finfo(push.dtype).tiny)
         push = push - _penalty(shown.detach(), climb)
@@ -142,7 +142,7 @@ def _push(
     return shown.detach(), values, gradient, pushed
 
 
-def _gradient(model: LoadedModel, aim: Aim, pictures: torch.Tensor, view: Callable, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
+def _gradient(model: LoadedModel, aim: Aim, pictures: torch.Tensor, view: Callable, part: slice | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The values `[n]` in this view, and their gradient at the pictures `[n, C, H, W]`; zero where they do not depend on them."""
     pictures = pictures.requires_grad_(True)
     values = aim.values(model, view(pictures), part)

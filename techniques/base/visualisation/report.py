@@ -45,10 +45,10 @@ class Report:
     def gallery(self, pictures: Mapping[str, torch.Tensor]) -> Gallery:
         """The pictures `[N, C, H, W]` of each way, picture by picture; of four channels the colours alone."""
         titles = self.titles(tuple(pictures))
-        of = f" in {self.where}" if self.where else ""
-        label = f"{of} of {self.model.title}, visualised" + ("" if self.begun == "noise" else f" from {self.begun}")
-        items = tuple(Picture(values[:3], label=f"{title}{label}") for title, values in zip(titles, _in_rows(pictures)))
-        return Gallery(items, titles, columns=self.columns, caption=f"Begun with {self.begun}, and changed until it excites {self.where or 'the class'} most")
+        label = f"Visualised{f' in {self.where}' if self.where else ''}, from {self.begun}: "
+        items = tuple(Picture(values[:3], label=f"{label}{title}") for title, values in zip(titles, _in_rows(pictures)))
+        caption = f"{self.begun[:1].upper()}{self.begun[1:]}, changed step by step until {self.where or 'the class'} answers as strongly as it can"
+        return Gallery(items, titles, columns=self.columns, caption=caption)
 
     def predictions(self, done: Mapping[str, Climbed]) -> Predictions | None:
         """What the model says to pictures that were made for classes."""
@@ -84,7 +84,7 @@ class Report:
         if len(reached) > FEW:
             return f"On average from {self._value(started.mean())} to {self._value(reached.mean())}; {self._value(reached.min())} at the least."
         each = zip(self.titles(tuple(done)), started, reached)
-        return " ".join(f"{title[:1].upper()}{title[1:]}: from {self._value(low)} to {self._value(high)}." for title, low, high in each)
+        return " ".join(f"“{title}”: from {self._value(low)} to {self._value(high)}." for title, low, high in each)
 
     def _value(self, value: torch.Tensor) -> str:
         return f"{float(value):.3g}" + (" logits" if self.classes else "")
@@ -99,7 +99,7 @@ class Report:
         for title, index, answer, share in zip(predictions.names, meant, said, shares):
             own = f"“{self.model.label(index)}” {percent(float(share[index]))}"
             other = f", and rather “{self.model.label(answer)}” {percent(float(share[answer]))}" if answer != index else ""
-            told.append(f"In {'its own picture' if len(meant) == 1 else title} the model sees {own}{other}.")
+            told.append(f"In {'its own picture' if len(meant) == 1 else f'the picture “{title}”'} the model sees {own}{other}.")
         return " ".join(told)
 
 
