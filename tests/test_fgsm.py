@@ -120,7 +120,7 @@ def test_the_measures_are_the_norms_of_the_change_and_the_passes_made(tiny_model
         change = (picture.values - answer.original.values).astype(np.float64).ravel()
         sizes = (np.abs(change).sum(), np.linalg.norm(change), 255 * np.abs(change).max(), 255 * np.sqrt((change**2).mean()))
         assert row[1:6] == pytest.approx((np.count_nonzero(change), *sizes), rel=1e-9)
-    assert answer.measures.rows[0][6:9] == (1, 2, 1)
+    assert answer.measures.rows[0][8:11] == (1, 2, 1)
 
 
 def test_the_note_tells_the_result_in_one_sentence():

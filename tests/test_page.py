@@ -68,7 +68,7 @@ def test_a_long_run_is_stopped_and_nothing_else_is_lost(page):
         expect(page.locator("#pgd-status")).to_contain_text("of 4000")
         pressed = time.monotonic()
         page.click("#pgd-stop")
-        expect(page.locator("#pgd-status")).to_contain_text("Stopped.")
+        expect(page.locator("#pgd-status")).to_contain_text("Stopped")
         assert time.monotonic() - pressed < STOP_SECONDS
         expect(page.locator("#pgd-run")).to_be_enabled()
         expect(page.locator("#pgd-stop")).to_be_disabled()
@@ -99,7 +99,7 @@ def test_the_page_stays_quick_during_a_run_after_a_picture_was_sent(page):
       setTimeout(tick, 0);
     })""")
     page.click("#pgd-stop")
-    expect(page.locator("#pgd-status")).to_contain_text("Stopped.")
+    expect(page.locator("#pgd-status")).to_contain_text("Stopped")
     assert longest < 5000  # ms; the page was deaf for half a minute
 
 
@@ -219,6 +219,19 @@ def test_average_activations_are_walked_through_by_layer_and_filter(page):
     _, arrays = saved(page, "average_activation")
     number = int("".join(filter(str.isdigit, panel.locator("h4").inner_text().split("·")[-1])))
     assert 0 <= number < 256 and len(arrays) > 40
+
+
+def test_all_channels_of_a_layer_are_shown_at_once_and_one_opens_over_the_picture(page):
+    go_to(page, "activations")
+    run(page, "activations")
+    grid, cell = page.locator("#activations-channels-top .lp-top button"), page.locator("#activations-channels")
+    expect(grid).to_have_count(256)
+    title = grid.nth(39).locator("img").get_attribute("alt")
+    grid.nth(39).click()
+    expect(cell.locator("h4")).to_have_text(title)
+    assert cell.locator("loupe-map").get_attribute("picture").startswith("data:image/png")
+    page.locator("#activations-sparsity [data-tick='act1']").first.click()
+    expect(page.locator("#activations-strongest h4")).to_contain_text("act1 · channel ")
 
 
 def brightness(page) -> float:

@@ -11,8 +11,7 @@ from torch.nn import functional
 
 import techniques
 from techniques.base import TECHNIQUES, Cancelled, Run, execute
-from techniques.base.attacks import Ball, Goal, Outcome
-from techniques.pgd import better, pgd_pixels
+from techniques.base.attacks import Goal, Iterate, Task, attack_pixels
 from tests.attack_cases import InPixelSpace, grey, linear_model, linear_weights, random_sample, squeezenet_and_photographs
 
 
@@ -119,21 +118,28 @@ def test_restarts_never_end_worse_than_the_first_start(tiny_models):
     assert kept[1] < kept[0]
 
 
-def test_of_two_ends_the_one_that_succeeds_is_kept_and_among_equals_the_larger_loss():
-    goal = Goal(torch.tensor([0, 0, 0, 0]), targeted=False)
+def test_of_two_ends_the_one_that_succeeds_is_kept_and_among_equals_the_larger_loss(tiny_models):
     margins = torch.tensor([[1.0, -1.0], [-1.0, 1.0], [2.0, 1.0], [-2.0, -1.0]])  # of class 0 over class 1: first end, second end
-    ends = [Outcome(torch.full((4, 1, 1, 1), float(i)), torch.stack([margins[:, i], torch.zeros(4)], 1), torch.ones(4).bool()) for i in (0, 1)]
-    assert better(*ends, goal).pixels.flatten().tolist() == [1, 0, 1, 0]
+    task = Task(tiny_models["cnn"], torch.zeros(4, 1, 1, 1), Goal(torch.tensor([0, 0, 0, 0]), targeted=False), torch.Generator(), Run())
+    ends = [Iterate(torch.full((4, 1, 1, 1), float(i)), torch.stack([margins[:, i], torch.zeros(4)], 1)) for i in (0, 1)]
+    assert task.better(*ends).pixels.flatten().tolist() == [1, 0, 1, 0]
+
+
+def test_where_a_small_change_is_looked_for_the_smaller_of_two_that_succeed_is_kept(tiny_models):
+    task = Task(tiny_models["cnn"], torch.zeros(3, 1, 1, 1), Goal(torch.tensor([0, 0, 0]), targeted=False), torch.Generator(), Run())
+    sizes, margins = torch.tensor([[0.2, 0.1], [0.1, 0.2], [0.1, 0.9]]), torch.tensor([[-5.0, -1.0], [-1.0, -5.0], [1.0, -1.0]])
+    ends = [Iterate(sizes[:, i].view(3, 1, 1, 1), torch.stack([margins[:, i], torch.zeros(3)], 1)) for i in (0, 1)]
+    kept = task.better(*ends, lambda change: change.flatten(1).norm(dim=1))
+    assert kept.pixels.flatten().tolist() == pytest.approx([0.1, 0.1, 0.9])
 
 
 def test_pictures_of_a_batch_do_not_disturb_each_other(tiny_models):
     model = tiny_models["cnn"]
     pixels = torch.cat([random_sample(model, seed).pixels for seed in (1, 2, 3)])
-    settings = {"steps": 5, "step_size": 0.25, "random_start": False, "restarts": 1, "generator": torch.Generator(), "run": Run()}
 
     def attacked(part):
         goal = Goal(model.logits(part).argmax(1), targeted=False)
-        return pgd_pixels(model, Ball(part, 2.0, "linf"), goal, **settings).pixels
+        return attack_pixels(techniques.find("pgd"), model, part, goal, Run(), steps=5, random_start=False).pixels
 
     together, alone = attacked(pixels), torch.cat([attacked(picture[None]) for picture in pixels])
     # A convolution may round differently in a batch, and the sign of a gradient that is nearly zero may turn.
@@ -155,17 +161,17 @@ def test_the_table_counts_the_passes_that_were_made(tiny_models):
         answer = pgd(random_sample(model), model, steps=7, restarts=2)
     finally:
         handle.remove()
-    assert passes[0] == 2 and set(passes[1:]) == {1}  # first the picture and its noise, then the attack
-    assert answer.measures.rows[0][6:9] == (14, len(passes) - 1, 14)
-    assert len(passes) - 1 == 16
+    before, after = 1, 2  # the picture as it is; the noise, and what survives
+    assert answer.measures.rows[0][8:11] == (14, len(passes) - before - after, 14)
+    assert len(passes) - before - after == 16
 
 
-def test_at_most_four_pictures_are_shown_on_the_way(tiny_models):
-    for steps, expected in ((3, 2), (10, 3), (200, 3)):
-        shown = []
-        pgd(random_sample(tiny_models["cnn"]), tiny_models["cnn"], Run(show=shown.append), steps=steps)
-        assert len(shown) == expected
-        assert [answer.measures.rows[0][6] for answer in shown] == [(n + 1) * -(-steps // 4) for n in range(expected)]
+def test_every_step_is_shown_to_whoever_watches(tiny_models):
+    shown = []
+    answer = pgd(random_sample(tiny_models["cnn"]), tiny_models["cnn"], Run(show=shown.append), steps=5)
+    assert [early.measures.rows[0][8] for early in shown] == [1, 2, 3, 4, 5]
+    assert all(early.survival is None for early in shown) and answer.survival.rows
+    assert np.array_equal(shown[-1].adversarial.values, answer.adversarial.values)
 
 
 def test_stop_ends_the_loop_at_its_next_step_and_frees_the_model(tiny_models):

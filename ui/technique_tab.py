@@ -91,8 +91,9 @@ def _small_print(technique: Technique) -> str:
     uses = ", ".join(["the pictures above" if technique.many else "picture", "model", *shared])
     link = technique.paper.replace("arXiv:", "https://arxiv.org/abs/")
     source = f"<a href='{escape(link)}' target='_blank' rel='noopener'>{escape(technique.paper)}</a>" if "://" in link else escape(technique.paper)
+    assumes = f"<p class='lp-uses'><b>What it assumes.</b> {escape(technique.assumes)}</p>" if technique.assumes else ""
     return (
-        f"<details class='lp-limits' open><summary>What this does not tell you</summary><p>{escape(technique.limits)}</p></details>"
+        f"<details class='lp-limits' open><summary>What this does not tell you</summary><p>{escape(technique.limits)}</p></details>{assumes}"
         f"<p class='lp-uses'>Reads from the top of the page: {uses}. Source: {source}</p>"
     )
 

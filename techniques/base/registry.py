@@ -6,7 +6,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from model_zoo.loaded import LoadedModel
 from techniques.base.parameters import Param, read_parameter
@@ -14,13 +14,18 @@ from techniques.base.results import KINDS, Result
 from techniques.base.run import Run
 from techniques.base.sample import Sample, Samples
 
+if TYPE_CHECKING:
+    from techniques.base.attacks.method import Method
+
 FAMILIES = {
     "Regions": "Where it looks: the regions that speak for a class, at the resolution of one layer.",
     "Pixels": "Where it looks: how each pixel moves the answer, followed back through the network.",
     "Covering": "Where it looks: what changes when a part of the picture is hidden.",
     "Compare": "Several methods side by side, and how far each can be believed.",
     "What is inside": "What the layers answer to this picture, or to one group of pictures more than to another.",
-    "Fooling it": "Changes too small to see that change the answer.",
+    "Fooling it": "Changes too small to see that change the answer, found with the network's own gradient.",
+    "Black box": "Fooling it: the same by asking questions alone, every one of them counted.",
+    "Robustness": "Fooling it: attacks side by side, over many pictures and several models, and what outlives a change.",
 }
 
 Saved = tuple[Callable[[str], bool], Callable[[Mapping[str, Any], Mapping[str, Any]], Any]]
@@ -33,7 +38,8 @@ class Technique:
     `meaning` is the first paragraph of the module's docstring, `limits` what its picture does not tell,
     `results` the panels by name, `many` whether it takes a set of pictures, `order` its place in the family, small first.
     `saved` opens an answer from its files again without a run: which arrays it needs, by name, and how it is made from the
-    manifest and these.
+    manifest and these. `assumes` says what an attacker is taken to know and to want, and `attack` is his search
+    (`techniques.base.attacks`); both are empty for other techniques.
     """
 
     name: str
@@ -49,6 +55,8 @@ class Technique:
     why_not: Callable[[LoadedModel], str | None]
     order: int
     saved: Saved | None = None
+    assumes: str = ""
+    attack: Method | None = None
 
     def param(self, name: str) -> Param | None:
         return next((param for param in self.params if param.name == name), None)
@@ -71,6 +79,8 @@ def technique(
     why_not: Callable[[LoadedModel], str | None] = lambda model: None,
     order: int = 100,
     saved: Saved | None = None,
+    assumes: str = "",
+    attack: Method | None = None,
 ) -> Callable[[Callable], Callable]:
     """Register a function `(sample, model, run, *, settings...)` as the technique named after its module.
 
@@ -111,6 +121,8 @@ def technique(
             why_not=why_not,
             order=order,
             saved=saved,
+            assumes=assumes,
+            attack=attack,
         )
         return function
 

@@ -212,7 +212,8 @@ def _readings(curve: Curve, lines: dict, x: np.ndarray, to_x: Callable, top: flo
         tick = curve.ticks[index] if index < len(curve.ticks) else ""
         where = tick or f"{curve.x_label} {number(value)}".strip()
         said = "\n".join(f"{name + ': ' if name else ''}{number(values[index])}" for name, values in lines.items())
-        parts.append(hover(borders[index], top, max(0.0, borders[index + 1] - borders[index]), PLOT_HEIGHT, f"{where}\n{said}", tick))
+        width = max(0.0, borders[index + 1] - borders[index])
+        parts.append(hover(borders[index], top, width, PLOT_HEIGHT, f"{where}\n{said}", tick, places[index]))
     return parts
 
 
