@@ -29,7 +29,7 @@ SHOWN = 4  # pictures
 KEPT = 0.9  # of the gradients gathered so far
 
 
-CURVE = "The share of the pictures that are fooled; of those learned from as they came by, before the next step"
+CURVE = "The share of the pictures that are fooled; of those learned from as they came by, at the end all at once"
 
 
 class Answer(NamedTuple):
@@ -118,6 +118,7 @@ def universal_perturbation(
             run.show(show)
         made.note(reached / len(made.learned), *logits_of(samples.only(made.held_out), model, part, partial(_with, made.change)))
     after, noisy = logits_of(samples, model, run.part(epochs + 1, parts, "After"), partial(_with, made.change), partial(_with, noise))
+    made.shares["learned from"][-1] = made.fooled(made.learned, after[made.learned])
     return show(said={"with it": after, "with white noise": noisy, "as they are": before})
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def rounded(pixels: torch.Tensor, bits: int) -> torch.Tensor:
     """Each value rounded to the nearest of those that so many bits can tell apart, from 0 to 1; a PNG file has 8."""
     steps = 2**bits - 1
-    return (pixels * steps).round() / steps
+    return ((pixels.double() * steps).round() / steps).to(pixels)
 
 
 def jpeg(pixels: torch.Tensor, quality: int) -> torch.Tensor:
