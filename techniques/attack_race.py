@@ -103,8 +103,9 @@ def _success(entry: Entry) -> float:
 
 def _curve(entries: list[Entry], budget: int) -> Curve:
     """The share of pictures for which each attack succeeds when it is stopped after so many passes."""
-    passes = torch.linspace(0, budget, POINTS)
-    lines = {entry.name: torch.tensor([mean(float(lap.reached_after(spent)) for lap in entry.laps) for spent in passes.tolist()]) for entry in entries}
+    passes, lines = torch.linspace(0, budget, POINTS), {}
+    for entry in entries:
+        lines[entry.name] = torch.tensor([mean(float(lap.reached_after(spent)) for lap in entry.laps) for spent in passes.tolist()])
     return Curve(passes, lines, x_label="passes", y_label="success", caption="The share of pictures that are fooled after so many passes")
 
 

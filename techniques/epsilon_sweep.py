@@ -90,7 +90,7 @@ def epsilon_sweep(
     told = [f"{title}: {reason}" for title, reason in refused.items()]
     for number, sweep in enumerate(sweeps):
         part, parts = run.part(number, len(sweeps), sweep.model.title), samples.batches(min(BATCH, batch_size(sweep.model)))
-        with run.holding(sweep.model.lock):
+        with run.holding_beside(model.lock, sweep.model.lock):
             for place, batch in enumerate(parts):
                 for _ in sweep.read(batch, part.part(place, 2 * len(parts), "")):
                     if number == 0 and len(strip) < len(sweep.first):

@@ -72,7 +72,7 @@ def survival(
 
 def _transfer(watched: Watched, model: LoadedModel, run: Run) -> list[tuple]:
     """A row for every picture but the original: what this model says to both."""
-    with run.holding(model.lock), torch.no_grad():
+    with run.holding_beside(watched.model.lock, model.lock), torch.no_grad():
         run.check()
         pixels = torch.cat([sample.fit(model).pixels.to(model.device) for sample in watched.pictures])
         logits = model.logits(pixels)

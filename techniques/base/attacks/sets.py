@@ -12,6 +12,7 @@ from techniques.base.attacks.ball import distance
 from techniques.base.attacks.goal import Goal
 from techniques.base.attacks.memory import MEMORY, Found, question
 from techniques.base.attacks.method import attack_pixels
+from techniques.base.models_at_hand import same_class
 
 if TYPE_CHECKING:
     from model_zoo.loaded import LoadedModel
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
 
 def right_classes(model: LoadedModel, groups: Sequence[str], logits: torch.Tensor) -> torch.Tensor:
     """For pictures with these logits `[B, K]` the class that their group names, else the one that is predicted; int `[B]`."""
-    named = model.labels[: model.named]
-    known = [named.index(group) if group in named else int(predicted) for group, predicted in zip(groups, model.predicted(logits))]
-    return torch.tensor(known, device=logits.device)
+    known = zip((same_class(model, group) for group in groups), model.predicted(logits).tolist())
+    return torch.tensor([predicted if named is None else named for named, predicted in known], device=logits.device)
 
 
 def is_right(model: LoadedModel, classes: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
