@@ -179,3 +179,43 @@ def test_waiting_for_a_lock_that_others_hold_ends_with_stop():
     finally:
         done.set()
         other.join()
+
+
+def test_two_runs_that_each_want_the_others_lock_both_come_to_an_end():
+    locks, both, done = (threading.RLock(), threading.RLock()), threading.Barrier(2), []
+
+    def work(own: threading.RLock, other: threading.RLock) -> None:
+        with own, own:  # the page holds it, and `execute` once more
+            both.wait(30)
+            with Run().holding_beside(own, own, other):
+                done.append(own)
+
+    threads = [threading.Thread(target=work, args=order) for order in (locks, locks[::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(done) == 2
+    assert all(lock.acquire(blocking=False) for lock in locks)  # none is left behind
+
+
+def test_waiting_for_a_second_lock_ends_with_stop_and_the_first_one_is_still_held():
+    own, other, taken, done = threading.RLock(), threading.RLock(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with other:
+            taken.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    taken.wait(30)
+    stop = threading.Event()
+    stop.set()
+    with own:
+        with pytest.raises(Cancelled), Run(stop=stop).holding_beside(own, other):
+            raise AssertionError("the lock was not free")
+        own.release()  # raises when it is not held
+        own.acquire()
+    done.set()
+    thread.join()

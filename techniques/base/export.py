@@ -1,6 +1,6 @@
-"""A finished run as files: every picture as PNG, every chart as SVG, every number in `arrays.npz`, a manifest that says
-from what they came, the pictures that went in, and a program, `repeat.py`, that runs it once more. The same run gives
-the same bytes, apart from the time.
+"""A finished run as files: every picture as PNG, every chart as SVG, every animation as GIF and MP4, every number in `arrays.npz`, a
+manifest that says from what they came, the pictures that went in, and a program, `repeat.py`, that runs it once more. The same
+run gives the same bytes, apart from the time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from techniques.base.drawing import (
-    animation_png, drawn, file_name, magnification, outer_positions, overlay, picture_image, png_bytes, scale_of, to_svg,
+    drawn, file_name, gif_bytes, magnification, mp4_bytes, outer_positions, overlay, picture_image, png_bytes, scale_of, to_svg,
 )  # fmt: skip
 from techniques.base.execute import check_parameters
 from techniques.base.program import input_files, input_name, mask_name, program
@@ -62,7 +62,8 @@ def bundle(
     """All files of a run by name; of one that was stopped, `unfinished` says what it was doing when this answer came of it.
 
     Pictures keep one pixel per value. A heat map as large as the picture comes a second time, laid over it. Of a
-    browser, the contact sheets and some cells are drawn; the numbers of all are in the arrays.
+    browser, the contact sheets and some cells are drawn; of an animation the last frame and, as GIF and MP4, all with
+    their names; the numbers of all are in the arrays.
     `arrays.npz` has one key per result field, floats as float32.
     """
     below = to_image(sample.pixels[0]) if isinstance(sample, Sample) else None
@@ -127,8 +128,9 @@ def _panel_files(panel: str, result: Result, below: Image.Image | None) -> dict[
         chart = to_svg(cell)
         if chart:
             files[f"{file_name(panel, suffix)}.svg"] = chart.encode()
-    if isinstance(result, Animation):
-        files[f"{panel}.png"] = animation_png(result)
+        if isinstance(cell, Animation):
+            files[f"{file_name(panel, suffix)}.gif"] = gif_bytes(cell)
+            files[f"{file_name(panel, suffix)}.mp4"] = mp4_bytes(cell)
     if isinstance(result, Table):
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([result.columns, *result.rows])
@@ -145,7 +147,7 @@ def _first_cells(browser: Browser) -> Iterator[tuple[str, Result]]:
 
 
 def _panel(name: str, result: Result) -> dict[str, Any]:
-    """Name, kind and caption of a panel, and what its picture cannot say itself: scale, unit, magnification."""
+    """Name, kind and caption of a panel, and what its picture cannot say itself: scale, unit, magnification, the names of frames."""
     about: dict[str, Any] = {"name": name, "kind": type(result).__name__, "caption": result.caption}
     if isinstance(result, (Heatmap, Picture)):
         about |= {"signed": result.signed, "scale": list(scale_of(result))}
@@ -153,6 +155,8 @@ def _panel(name: str, result: Result) -> dict[str, Any]:
         about["unit"] = result.unit
     if isinstance(result, Picture):
         about["magnification"] = magnification(result)
+    if isinstance(result, Animation):
+        about |= {"rate": result.rate, "names": list(result.names)}
     if isinstance(result, Note):
         about["text"] = result.text
     cell = next((cell for _, cell in result.leaves()), None) if isinstance(result, Browser) else result

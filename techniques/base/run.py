@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import copy, deepcopy
 from typing import Any, TypeVar
 
@@ -57,6 +57,19 @@ class Run:
         finally:
             lock.release()
 
+    @contextmanager
+    def holding_beside(self, own: threading.RLock, *others: threading.RLock) -> Iterator[None]:
+        """Hold `others` while `own` is held, all of them or none. While somebody has one of them, all are let go of now and then, `own` too,
+        however often it is held: two runs on two models that each want the other's would wait for ever."""
+        pause, wanted = threading.Condition(own), [lock for lock in dict.fromkeys(others) if lock is not own]
+        while True:
+            with ExitStack() as held:
+                if all(_taken(lock, held) for lock in wanted):
+                    yield
+                    return
+            self.check()
+            pause.wait(0.05)
+
     def report(self, fraction: float, text: str) -> None:
         """Tell whoever watches how far the work is: `fraction` in [0, 1] and what is being done."""
         self._report(fraction, text)
@@ -97,3 +110,11 @@ class Run:
         self._show(deepcopy(to_numpy(make())))  # the technique may go on writing into what it has shown
         if self._pause:
             self._due = max(self._due, start) + max(self._pause, 2 * (time.monotonic() - start))
+
+
+def _taken(lock: threading.RLock, held: ExitStack) -> bool:
+    """Whether a lock could be had soon; it is `held` then."""
+    taken = lock.acquire(timeout=0.1)
+    if taken:
+        held.callback(lock.release)
+    return taken

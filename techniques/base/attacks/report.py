@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from model_zoo.deferred import torch
 from model_zoo.loaded import LoadedModel
-from techniques.base.attacks.goal import Goal
+from techniques.base.attacks.goal import Goal, answered
 from techniques.base.attacks.record import Record
 from techniques.base.attacks.survival import versions
 from techniques.base.attacks.task import Iterate, Task
@@ -75,7 +75,7 @@ class Report:
             perturbation=Picture(change[0], signed=True, caption="Perturbation; drawing magnifies it until its largest change fills the scale"),
             adversarial=Picture(found.pixels[0], label=f"{self.task.title}, {strength}, of {self.sample.origin}", caption="Adversarial picture"),
             predictions=Predictions.of(self.model, logits, ("before", "after", "white noise")),
-            note=Note(self._story(logits, change) + self._standstill(found.pixels)),
+            note=Note(" ".join(filter(None, (self._story(logits, change), self._standstill(found.pixels), self.task.remark)))),
             replay=self.record.replay(self.model) if watched else None,
             curves=self.record.curves(self.model) if watched else None,
             measures=Table(MEASURES, rows, caption="Size of the change, passes through the network, and whether the goal was reached"),
@@ -111,18 +111,12 @@ class Report:
             return ""
         remedy = "choose the loss “margin”" if self.goal.loss == "cross-entropy" else "no small change of a pixel moves these logits"
         start = " What is shown is the random start alone." if not torch.equal(pixels, self.sample.pixels) else ""
-        return f" The gradient is zero: the attack cannot move; {remedy}.{start}"
+        return f"The gradient is zero: the attack cannot move; {remedy}.{start}"
 
     def _turned(self, start: int, probabilities: torch.Tensor, changed: str, kept: str) -> str:
         """What became of the class `start`, with one of two verbs."""
-        end = self._answer(start, probabilities)
+        end = int(answered(self.model, torch.tensor([start], device=probabilities.device), probabilities[None]))
         return f"{kept} {percent(float(probabilities[end]))}" if end == start else f"{changed} {self._named(end, probabilities)}"
-
-    def _answer(self, start: int, probabilities: torch.Tensor) -> int:
-        """The class that a picture once of class `start` is said to be: the most probable one, or with several labels this or its opposite."""
-        if not self.model.multi_label:
-            return int(probabilities.argmax())
-        return start if probabilities[start] >= 0.5 else (start + self.model.classes // 2) % self.model.classes
 
     def _named(self, index: int, probabilities: torch.Tensor) -> str:
         return f"“{self.model.label(index)}” {percent(float(probabilities[index]))}"
