@@ -50,6 +50,7 @@ class Wanted(NamedTuple):
     order=30,
     limits="It shows what excites the network most, which may be unlike anything in the world, and one of many such pictures. A channel may "
     "answer to several kinds of things and show one; and what it looks for says nothing about what it answered to your picture.",
+    pairs=False,
 )
 def feature_visualisation(
     sample: Sample,
