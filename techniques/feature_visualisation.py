@@ -50,6 +50,7 @@ class Wanted(NamedTuple):
     order=30,
     limits="It shows what excites the network most, which may be unlike anything in the world, and one of many such pictures. A channel may "
     "answer to several kinds of things and show one; and what it looks for says nothing about what it answered to your picture.",
+    pairs=False,
 )
 def feature_visualisation(
     sample: Sample,
@@ -62,14 +63,14 @@ def feature_visualisation(
     ] = "class",
     first: Annotated[int, Range(0, 65535), Help("The number of the first channel.")] = 0,
     count: Annotated[int, Range(1, MOST, 1, "pictures"), Help("How many, side by side.")] = 1,
-    pick: Annotated[Literal["in order", "at random"], Help("Channels one after the other, or any; classes as probable as they are, or any.")] = "in order",
+    pick: Annotated[Literal["in order", "at random"], Help("Channels by number, classes by how probable they are; or any.")] = "in order",
     start: Annotated[Literal["noise", "picture"], Help("Begin with faint noise, or with your picture, whatever its class.")] = "noise",
     size: Annotated[int, SIZES, Help("Side of the pictures; 0 for the model's own. Many networks allow another, and less is faster.")] = 0,
     steps: Annotated[int, Range(1, 1024, 1, "steps"), Help("How many steps; more are clearer.")] = DEFAULT.steps,
     learning_rate: Annotated[float, Range(0.001, 1, 0.001), Help("How large the steps are.")] = DEFAULT.learning_rate,
     l2: Annotated[float, Range(0, 10, 0.05), Help("Pulls each pixel to grey; 1 holds the contrast at a quarter of the range.")] = DEFAULT.l2,
     total_variation: Annotated[float, Range(0, 2, 0.01), Help("Pulls each pixel to its neighbours, against grain.")] = DEFAULT.total_variation,
-    blur_every: Annotated[int, Range(0, 100, 1, "steps"), Help("A slight blur every so many steps, against grain; 0 for never.")] = DEFAULT.blur_every,
+    blur_every: Annotated[int, Range(0, 100, 1, "steps"), Help("A slight blur every so many steps; 0 for never.")] = DEFAULT.blur_every,
     jitter: Annotated[float, Range(0, 25, 0.5, "% of the size"), Help("How far the picture is moved at random at each step.")] = DEFAULT.jitter,
     rotation: Annotated[float, Range(0, 45, 1, "degrees"), Help("How far it is turned at random.")] = DEFAULT.rotation,
     scale: Annotated[float, Range(0, 50, 1, "%"), Help("How much it is made larger or smaller at random.")] = DEFAULT.scale,
@@ -105,9 +106,8 @@ def feature_visualisation(
     run.check()
     predictions = report.predictions(done)
     gallery = report.gallery({way: climbed.pictures for way, climbed in done.items()})
-    return Answer(
-        gallery, report.note(done, predictions), predictions, animation(recorded, report.columns, f"From {report.begun} to the end"), report.curve(done)
-    )
+    on_the_way = animation(recorded, report.columns, f"From {report.begun} to the end")
+    return Answer(gallery, report.note(done, predictions), predictions, on_the_way, report.curve(done))
 
 
 def _unfinished(report: Report, done: dict[str, Climbed], way: str, pictures: torch.Tensor, step: int, values: torch.Tensor) -> Answer:

@@ -28,8 +28,10 @@ from techniques.base.stack import Stack
 
 def compares(technique: Technique) -> bool:
     """Whether the technique can be run on a pair: it takes one picture and answers with maps or pictures side by side.
-    An attack is not: it makes a pair out of one picture."""
-    return not (technique.many or technique.assumes) and any(kind in (Heatmap, Gallery, Browser) for kind in technique.results.values())
+    An attack is not: it makes a pair out of one picture; nor one whose pictures are not about the given one."""
+    if not technique.pairs or technique.many or technique.assumes:
+        return False
+    return any(kind in (Heatmap, Gallery, Browser) for kind in technique.results.values())
 
 
 def execute_on(

@@ -29,8 +29,6 @@ from techniques.base.visualisation.views import Views, blurred
 BLUR = 1.0  # pixels
 QUARTER = 0.25  # root mean square contrast at which an L2 of 1 is as strong as the gradient
 
-See = Callable[[int, torch.Tensor, torch.Tensor], None]
-
 
 @dataclass(frozen=True)
 class Climb:
@@ -68,7 +66,7 @@ def maximise(
     seed: int = 0,
     start: torch.Tensor | None = None,
     size: tuple[int, int] | None = None,
-    see: See | None = None,
+    see: Callable[[int, torch.Tensor, torch.Tensor], None] | None = None,
 ) -> Climbed:
     """Climb from faint noise, or from the pictures `start` `[1 or N, C, H, W]`; `size` is the model's own where it is None.
 
