@@ -31,6 +31,7 @@ from techniques.base.run import Run
 from techniques.base.sample import Sample, Samples
 
 PROGRAM = "python -m techniques"
+KEPT_EVERY = 2  # seconds between two unfinished answers that are kept for Ctrl-C, at the least
 METAVARS = {"number": "NUMBER", "integer": "NUMBER", "seed": "NUMBER", "target": "CLASS", "layer": "LAYER", "mask": "PICTURE"}
 METAVARS |= {"choice": "NAME", "choices": "NAME,NAME"}  # choices that a technique lists itself stand there themselves
 
@@ -112,19 +113,43 @@ def _run_technique(technique: Technique, arguments: list[str]) -> None:
         model = model_zoo.load(key)
     samples = Samples.of(read, model, framing)
     sample = samples if technique.many or len(samples) > 1 else samples[0]
-    with progress() as report:
-        answer = execute_on(technique, sample, model, settings, Run(report=report))
-    _write_and_tell(folder, technique, sample, model, settings, answer)
+    answer, unfinished = _answer(technique, sample, model, settings)
+    _write_and_tell(folder, technique, sample, model, settings, answer, unfinished)
+    if unfinished:
+        raise KeyboardInterrupt  # what was written is told; the exit code is that of a stopped run
+
+
+def _answer(technique: Technique, sample: Sample | Samples, model: LoadedModel, settings: dict[str, Any]) -> tuple[Any, str]:
+    """(the answer, ""); after Ctrl-C the last one that was not finished, and what was being done when it came. KeyboardInterrupt when
+    there is none yet."""
+    doing, shown = "", None
+    with progress() as move:
+
+        def report(fraction: float, text: str) -> None:
+            nonlocal doing
+            doing = text
+            move(fraction, text)
+
+        def show(value: Any) -> None:
+            nonlocal shown
+            shown = value, doing or "its beginning"
+
+        try:
+            return execute_on(technique, sample, model, settings, Run(report=report, show=show, pause=KEPT_EVERY)), ""
+        except (Cancelled, KeyboardInterrupt):
+            if shown is None:
+                raise
+    return shown
 
 
 def _write_and_tell(
-    folder: Path, technique: Technique, sample: Sample | Samples, model: LoadedModel, settings: dict[str, Any], answer: Any
+    folder: Path, technique: Technique, sample: Sample | Samples, model: LoadedModel, settings: dict[str, Any], answer: Any, unfinished: str
 ) -> None:
     """Write the files; say the top five of each picture, then what was written."""
     from techniques.base.drawing.svg import percent
     from techniques.base.export import write_bundle
 
-    paths = write_bundle(folder, technique, sample, model, settings, answer)
+    paths = write_bundle(folder, technique, sample, model, settings, answer, unfinished)
     about = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     for picture in about["pictures"]:
         print(f"{technique.title} of {picture['origin']} with {model.title}")
@@ -133,6 +158,8 @@ def _write_and_tell(
     for panel in about["panels"]:
         if "text" in panel:
             print(panel["text"])
+    if unfinished:
+        print(f"Stopped at {unfinished}. What was written is as far as it came.")
     print(f"Wrote {len(paths)} files:")
     for path in paths:
         print(f"  {path}")

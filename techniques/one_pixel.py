@@ -78,7 +78,7 @@ def _judged(task: Task, candidates: torch.Tensor, owners: torch.Tensor) -> tuple
     each = owners.repeat_interleave(count)
     numbers = torch.arange(len(each))
     answers = task.logits(numbers, lambda part: _painted(task.pixels[each[part]], candidates.flatten(0, 1)[part]))
-    return answers.unflatten(0, (-1, count)), task.goal.at(each).gain(answers).view(-1, count)
+    return answers.unflatten(0, (-1, count)), task.goal.of(each).gain(answers).view(-1, count)
 
 
 def _painted(pictures: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:

@@ -40,7 +40,7 @@ def random_search(
         ball = Ball(task.pixels[owners], epsilon, norm)
         points = ball.white_noise(draw(torch.randn, ball.pixels, task.generator))
         answers = task.logits(points)
-        gains = task.goal.at(owners).gain(answers).view(-1, count)
+        gains = task.goal.of(owners).gain(answers).view(-1, count)
         first = gains.argmax(1) + torch.arange(0, len(owners), count, device=gains.device)
         best = task.better(best, Iterate(best.pixels.index_copy(0, live, points[first]), best.logits.index_copy(0, live, answers[first])))
     yield best

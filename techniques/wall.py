@@ -17,17 +17,16 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
-import model_zoo
 from techniques.base import (
     TECHNIQUES, Gallery, Heatmap, Help, IncompatibleModel, LayerName, LoadedModel, Note, ParameterError, Run, Sample, Samples, Seed, Several, Table,
-    TargetClass, technique, torch,
+    TargetClass, technique,
 )  # fmt: skip
 from techniques.base.agreement import disagreement, mean_rank_correlations
 from techniques.base.hooks import sharing_passes
 from techniques.base.maps import HeatMaps, Question, nothing_fits
+from techniques.base.models_at_hand import THIS, at_hand, models_at_hand, same_class
 
 MOST = 64  # maps on one wall
-THIS = "this"  # the model that the technique is run on
 PROBABLE = 3
 ALIKE = "Rank correlation of two techniques, mean over the rows: 1 for the same order of pixels, 0 for none in common"
 CHOSEN = "chosen"  # the layer of the header, or the model's own choice
@@ -43,11 +42,6 @@ class Answer(NamedTuple):
     agreement: Table | None
     disagreement: Gallery | None
     note: Note
-
-
-def models_at_hand() -> dict[str, str]:
-    """Title by key: the model in use, and those that the page offers first."""
-    return {THIS: "The model in use", **{choice.key: choice.title for choice in model_zoo.keys()}}
 
 
 def places_at_hand() -> dict[str, str]:
@@ -91,9 +85,9 @@ def wall(
     row the disagreement `[H, W]`, from 0 to 0.5 of a rank. Raises ParameterError for more than 64 maps or a model that has to be downloaded."""
     for name in set(layers) - set(places_at_hand()):
         model.layer(name)  # one that no layer has is told before any work
-    used = [model if key == THIS else _at_hand(key) for key in models]
+    used = [model if key == THIS else at_hand(key) for key in models]
     label = None if target is None else model.label(target)
-    rows = [row for sample in samples for other in used for row in _rows(sample, other, model, label, classes)]
+    rows = [row for sample in samples for other in used for row in _rows(sample, other, model, label, classes, run)]
     columns = [column for name in methods for column in _columns(name, layers)]
     if len(rows) * len(columns) > MOST:
         raise ParameterError(f"This wall would have {len(rows)} × {len(columns)} maps; it holds {MOST}. Choose fewer pictures, classes or techniques.")
@@ -101,7 +95,7 @@ def wall(
     refused: dict[str, None] = {}
     for number, row in enumerate(rows):
         maps: list[Heatmap] = []
-        with run.holding(row.model.lock), sharing_passes():
+        with run.holding_beside(model.lock, row.model.lock), sharing_passes():
             for place, column in enumerate(columns):
                 part = run.part(number * len(columns) + place, len(rows) * len(columns), f"{TECHNIQUES[column.technique].title}, {row.name}")
                 part.check()
@@ -111,29 +105,23 @@ def wall(
     return _answer(rows, columns, done, scale, refused, samples)
 
 
-def _at_hand(key: str) -> LoadedModel:
-    """The model of this key; ParameterError where it would have to be downloaded."""
-    if model_zoo.needs_download(key) is not None:
-        raise ParameterError(f"The model {key} is not on this machine yet. Choose it at the top of the page once, then it can stand on the wall.")
-    return model_zoo.load(key)
-
-
-def _rows(sample: Sample, model: LoadedModel, chosen_on: LoadedModel, label: str | None, classes: str) -> Iterator[Row]:
+def _rows(sample: Sample, model: LoadedModel, chosen_on: LoadedModel, label: str | None, classes: str, run: Run) -> Iterator[Row]:
     """The picture for this model, once for each class. A class that the model does not have is left out."""
     if model is not chosen_on:
         sample = sample.fit(model)
-    with torch.no_grad(), model.lock:
+    with run.holding_beside(chosen_on.lock, model.lock):
         shares = model.probabilities(sample.pixels.to(model.device))[0].cpu()
     predicted = int(model.predicted(shares))
-    chosen = next((model.labels.index(name) for name in (label, sample.group) if name in model.labels), None)
+    named, group = (same_class(model, name) for name in (label, sample.group))
+    chosen = group if named is None else named
     found = {
-        "one class": [chosen if label in model.labels else predicted],
+        "one class": [predicted if named is None else named],
         "true and predicted": [predicted] if chosen is None else [chosen, predicted],
         "most probable": shares[: model.named].argsort(descending=True, stable=True)[:PROBABLE].tolist(),
     }[classes]
     for index in dict.fromkeys(found):
         of = "" if model is chosen_on else f", {model.title}"
-        yield Row(sample, model, index, f"{sample.origin}{of}: {model.label(index)} {shares[index]:.0%}")
+        yield Row(sample, model, index, f"{sample.origin}{of}: {model.label(index)} {100 * shares[index]:.0f} %")
 
 
 def _columns(name: str, layers: tuple[str, ...]) -> list[Column]:

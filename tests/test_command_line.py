@@ -16,6 +16,7 @@ import model_zoo
 import techniques
 from model_zoo.errors import Cancelled
 from techniques.__main__ import main, technique_parser
+from techniques.base import Run
 
 KEY = "tiny/cnn"
 
@@ -174,6 +175,20 @@ def test_stopping_ends_with_130(monkeypatch, capsys, tmp_path, picture, signal):
     monkeypatch.setattr("techniques.base.run.Run.check", stop)
     assert main(["saliency", picture, "--model", KEY, "--out", str(tmp_path / "out")]) == 130
     assert capsys.readouterr().err.strip() == "Stopped."
+
+
+def test_a_run_that_is_stopped_writes_what_it_had_shown(monkeypatch, capsys, tmp_path, picture):
+    def covered_then_stopped(self, *_):
+        if shown:
+            raise KeyboardInterrupt
+
+    shown, show = [], Run.show
+    monkeypatch.setattr(Run, "check", covered_then_stopped)
+    monkeypatch.setattr(Run, "show", lambda run, make: shown.append(show(run, make)))
+    assert main(["occlusion", picture, "--model", KEY, "--out", str(tmp_path)]) == 130
+    about = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    assert about["unfinished"] in capsys.readouterr().out and "of covered pictures 1 of" in about["unfinished"]
+    assert np.load(tmp_path / "arrays.npz").files and "finished.npz" in (tmp_path / "repeat.py").read_text()
 
 
 @pytest.mark.parametrize("name", list(techniques.catalogue()))

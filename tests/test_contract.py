@@ -16,7 +16,8 @@ import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -49,6 +50,7 @@ from techniques.base import (
     Technique,
     execute,
 )  # fmt: skip
+from techniques.base.attacks.memory import MEMORY
 from techniques.base.results import KINDS, all_arrays, panels
 from tests.tiny_models import TINY_MODELS
 
@@ -90,6 +92,12 @@ def fitting(technique, model) -> LoadedModel:
     return model
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_remembered(monkeypatch) -> None:
+    """Every run is a whole one."""
+    monkeypatch.setattr(MEMORY, "limit", 0)
+
+
 def given(technique: Technique, model: LoadedModel) -> Sample | Samples:
     """What the technique works on: one picture, or two different ones."""
     preprocessing = model.preprocessing
@@ -104,18 +112,92 @@ def pictures(sample: Sample | Samples) -> list[Sample]:
     return list(sample) if isinstance(sample, Samples) else [sample]
 
 
+@dataclass
+class Observed:
+    """One run with the defaults, watched from all sides: its answer, some of what it showed on the way, what it reported, what it
+    was handed (pixels, and a copy of them), what of `state` it left changed, how often it asked for Stop, how many forward passes it
+    made between two such moments at most, and whether another thread could have had the model's lock during a pass."""
+
+    answer: object
+    shown: list
+    reports: list[tuple[float, str]]
+    handed: list[tuple[torch.Tensor, torch.Tensor]]
+    changed: list[str]
+    shared: list[str]
+    asked: int
+    passes: int
+    free: list[bool]
+
+
+@lru_cache(maxsize=None)
+def observed(name: str, model: LoadedModel) -> Observed:
+    """The run of a technique on a model that many tests look at."""
+    technique, model = CATALOGUE[name], replace(model, network=copy.deepcopy(model.network))
+    sample, stop = given(technique, model), StopAt()
+    found = Observed(None, [], [], [], [], [], 0, 0, [])
+
+    def overheard(sample, *rest, **settings):
+        found.handed.extend((picture.pixels, picture.pixels.clone()) for picture in pictures(sample))
+        return technique.function(sample, *rest, **settings)
+
+    def show(answer) -> None:
+        found.shown[2:] = [answer]  # the first two and the last
+
+    def passes(*_) -> None:
+        found.passes = max(found.passes, stop.passes + 1)
+        stop.passes += 1
+        if len(found.free) < 3:
+            with ThreadPoolExecutor(1) as pool:
+                found.free.append(pool.submit(gets, model.lock).result())
+
+    model.network.register_forward_pre_hook(passes)
+    before = state(model, sample)
+    run = Run(stop=stop, show=show, report=lambda *report: found.reports.append(report))
+    found.answer = execute(replace(technique, function=overheard), sample, model, run=run)
+    found.changed, found.asked = changed(before, state(model, sample)), stop.asked
+    originals = [tensor.numpy() for tensor in (*model.network.state_dict().values(), *(picture.pixels for picture in pictures(sample)))]
+    found.shared = [name for name, array in all_arrays(found.answer).items() if any(np.shares_memory(array, original) for original in originals)]
+    return found
+
+
+def gets(lock) -> bool:
+    """Whether this thread gets a lock."""
+    taken = lock.acquire(blocking=False)
+    if taken:
+        lock.release()
+    return taken
+
+
+class StopAt(threading.Event):
+    """A Stop that is pressed at one of the times a run asks for it; counts how often it does, and how many passes there were since."""
+
+    def __init__(self, number: float = math.inf):
+        super().__init__()
+        self.number, self.asked, self.passes = number, 0, 0
+
+    def is_set(self) -> bool:
+        self.passes = 0
+        self.asked += 1
+        return self.asked >= self.number
+
+
+@pytest.fixture
+def run_of(technique, fitting) -> Observed:
+    """The watched run of the technique on the model."""
+    return observed(technique.name, fitting)
+
+
 # What comes out
 
 
 def test_it_runs_with_its_defaults_or_says_why_not(technique, model):
     reason = technique.why_not(model)
-    sample = given(technique, model)
     if reason:
         with pytest.raises(IncompatibleModel) as refusal:
-            execute(technique, sample, model)
+            execute(technique, given(technique, model), model)
         assert str(refusal.value) == f"{technique.title} does not work on {model.title}: {reason}"
     else:
-        check_answer(technique, model, execute(technique, sample, model))
+        check_answer(technique, model, observed(technique.name, model).answer)
 
 
 def test_a_model_that_does_not_fit_is_told_why_not(models):
@@ -169,8 +251,9 @@ def _histogram(result: Histogram, model: LoadedModel) -> None:
 
 
 def _animation(result: Animation, model: LoadedModel) -> None:
-    assert result.frames.ndim == 4 and result.frames.shape[1] in (1, 3) and result.rate > 0
+    assert result.frames.ndim == 4 and result.frames.shape[1] in (1, 3) and len(result.frames) and result.rate > 0
     assert 0 <= result.frames.min() <= result.frames.max() <= 1
+    assert len(result.names) in (0, len(result.frames))
 
 
 def _scatter(result: Scatter, model: LoadedModel) -> None:
@@ -199,24 +282,19 @@ def test_every_kind_of_result_is_checked_here():
     assert set(CHECKS) == set(KINDS)
 
 
-def test_every_panel_with_numbers_has_its_key_among_the_arrays(technique, fitting):
-    answer = execute(technique, given(technique, fitting), fitting)
-    keys = {key.partition(".")[0] for key in all_arrays(answer)}
-    assert keys == {name for name, result in panels(answer).items() if result.arrays()}
-    assert {name for name, result in panels(answer).items() if not isinstance(result, (Note, Table))} <= keys
+def test_every_panel_with_numbers_has_its_key_among_the_arrays(run_of):
+    keys = {key.partition(".")[0] for key in all_arrays(run_of.answer)}
+    assert keys == {name for name, result in panels(run_of.answer).items() if result.arrays()}
+    assert {name for name, result in panels(run_of.answer).items() if not isinstance(result, (Note, Table))} <= keys
 
 
-def test_its_answer_survives_pickling(technique, fitting):
-    answer = execute(technique, given(technique, fitting), fitting)
-    again = pickle.loads(pickle.dumps(answer))
-    assert type(again) is type(answer) and differing(all_arrays(answer), all_arrays(again)) == []
+def test_its_answer_survives_pickling(run_of):
+    again = pickle.loads(pickle.dumps(run_of.answer))
+    assert type(again) is type(run_of.answer) and differing(all_arrays(run_of.answer), all_arrays(again)) == []
 
 
-def test_its_answer_shares_no_memory_with_the_pictures_or_the_model(technique, fitting):
-    sample = given(technique, fitting)
-    originals = [tensor.numpy() for tensor in (*fitting.network.state_dict().values(), *(picture.pixels for picture in pictures(sample)))]
-    arrays = all_arrays(execute(technique, sample, fitting))
-    assert [name for name, array in arrays.items() for original in originals if np.shares_memory(array, original)] == []
+def test_its_answer_shares_no_memory_with_the_pictures_or_the_model(run_of):
+    assert run_of.shared == []
 
 
 # What it leaves behind
@@ -278,23 +356,22 @@ def test_the_look_at_what_is_left_behind_sees(name, meddle, models):
         assert name in changed(before, state(model, sample))
 
 
-def test_it_leaves_everything_as_it_was(technique, model):
+def test_it_leaves_everything_as_it_was(run_of):
+    assert run_of.changed == []
+
+
+def test_a_refusal_leaves_everything_as_it_was(technique, model):
+    if not technique.why_not(model):
+        pytest.skip(f"{technique.title} works on {model.title}")
     sample = given(technique, model)
     before = state(model, sample)
-    with suppress(IncompatibleModel):
+    with pytest.raises(IncompatibleModel):
         execute(technique, sample, model)
     assert changed(before, state(model, sample)) == []
 
 
-def test_it_leaves_the_pixels_it_was_handed_as_they_were(technique, fitting):
-    handed = []
-
-    def overheard(sample, *rest, **settings):
-        handed.extend((picture.pixels, picture.pixels.clone()) for picture in pictures(sample))
-        return technique.function(sample, *rest, **settings)
-
-    execute(replace(technique, function=overheard), given(technique, fitting), fitting)
-    assert handed and all(torch.equal(pixels, copied) and not pixels.requires_grad for pixels, copied in handed)
+def test_it_leaves_the_pixels_it_was_handed_as_they_were(run_of):
+    assert run_of.handed and all(torch.equal(pixels, copied) and not pixels.requires_grad for pixels, copied in run_of.handed)
 
 
 def test_it_leaves_everything_as_it_was_after_a_class_that_does_not_exist(technique, fitting):
@@ -340,18 +417,6 @@ def test_it_leaves_everything_as_it_was_after_a_layer_that_raises(technique, fit
 # How it runs
 
 
-class StopAt(threading.Event):
-    """A Stop that is pressed at one of the times a run asks for it, and counts how often it does."""
-
-    def __init__(self, number: float = math.inf):
-        super().__init__()
-        self.number, self.asked = number, 0
-
-    def is_set(self) -> bool:
-        self.asked += 1
-        return self.asked >= self.number
-
-
 def test_a_stop_that_is_set_already_cancels_it(technique, fitting):
     stop = threading.Event()
     stop.set()
@@ -359,45 +424,24 @@ def test_a_stop_that_is_set_already_cancels_it(technique, fitting):
         execute(technique, given(technique, fitting), fitting, run=Run(stop=stop))
 
 
-def test_a_stop_at_the_last_moment_cancels_it_and_leaves_everything_as_it_was(technique, fitting):
-    sample, count = given(technique, fitting), StopAt()
-    execute(technique, sample, fitting, run=Run(stop=count))
+def test_a_stop_at_the_last_moment_cancels_it_and_leaves_everything_as_it_was(technique, fitting, run_of):
+    sample = given(technique, fitting)
     before = state(fitting, sample)
     with pytest.raises(Cancelled):
-        execute(technique, sample, fitting, run=Run(stop=StopAt(count.asked)))
+        execute(technique, sample, fitting, run=Run(stop=StopAt(run_of.asked)))
     assert changed(before, state(fitting, sample)) == []
 
 
-def test_it_asks_for_stop_at_least_once_in_three_forward_passes(technique, fitting):
-    model = replace(fitting, network=copy.deepcopy(fitting.network))
-    passes, most = 0, 0
-
-    class Reset(threading.Event):
-        def is_set(self) -> bool:
-            nonlocal passes
-            passes = 0
-            return False
-
-    def count(*_) -> None:
-        nonlocal passes, most
-        passes += 1
-        most = max(most, passes)
-
-    model.network.register_forward_pre_hook(count)
-    execute(technique, given(technique, model), model, run=Run(stop=Reset()))
-    assert 1 <= most <= 3
+def test_it_asks_for_stop_at_least_once_in_three_forward_passes(run_of):
+    assert 1 <= run_of.passes <= 3
 
 
-def test_it_reports_shares_between_nothing_and_all_of_the_work(technique, fitting):
-    reports = []
-    execute(technique, given(technique, fitting), fitting, run=Run(report=lambda *report: reports.append(report)))
-    assert all(0 <= fraction <= 1 and text for fraction, text in reports)
+def test_it_reports_shares_between_nothing_and_all_of_the_work(run_of):
+    assert all(0 <= fraction <= 1 and text for fraction, text in run_of.reports)
 
 
-def test_what_it_shows_on_the_way_is_an_answer_like_the_last(technique, fitting):
-    shown = []
-    execute(technique, given(technique, fitting), fitting, run=Run(show=shown.append))
-    for answer in shown:
+def test_what_it_shows_on_the_way_is_an_answer_like_the_last(technique, fitting, run_of):
+    for answer in run_of.shown:
         check_answer(technique, fitting, pickle.loads(pickle.dumps(answer)))
 
 
@@ -407,28 +451,26 @@ def differing(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> li
     return [name for name in first if not np.array_equal(first[name], second[name])]
 
 
-def test_the_same_seed_gives_the_same_numbers_whatever_was_drawn_elsewhere(technique, fitting):
-    settings = {"seed": 7} if technique.param("seed") else {}
-    answers, numpy_state = [], np.random.get_state()
+def test_the_same_seed_gives_the_same_numbers_whatever_was_drawn_elsewhere(technique, fitting, run_of):
+    numpy_state, python_state = np.random.get_state(), random.getstate()
     with torch.random.fork_rng(devices=[]):
-        for unrelated in (1, 2):  # a technique that draws from the global generators would give two answers
-            torch.manual_seed(unrelated)
-            np.random.seed(unrelated)
-            random.seed(unrelated)
-            answers.append(all_arrays(execute(technique, given(technique, fitting), fitting, settings)))
+        torch.manual_seed(1)  # a technique that draws from the global generators would give another answer
+        np.random.seed(1)
+        random.seed(1)
+        again = execute(technique, given(technique, fitting), fitting)
     np.random.set_state(numpy_state)
-    assert differing(*answers) == []
+    random.setstate(python_state)
+    assert differing(all_arrays(run_of.answer), all_arrays(again)) == []
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_it_gives_the_same_numbers_where_the_caller_has_switched_gradients_off(technique, fitting, mode):
-    expected = all_arrays(execute(technique, given(technique, fitting), fitting))
+def test_it_gives_the_same_numbers_where_the_caller_has_switched_gradients_off(technique, fitting, run_of, mode):
     with mode():
         sample = given(technique, fitting)
         before = state(fitting, sample)
         found = all_arrays(execute(technique, sample, fitting))
         assert changed(before, state(fitting, sample)) == []
-    assert differing(expected, found) == []
+    assert differing(all_arrays(run_of.answer), found) == []
 
 
 def in_threads(works: list) -> list:
@@ -452,12 +494,9 @@ def in_threads(works: list) -> list:
     return answers
 
 
-def test_it_gives_the_same_numbers_in_another_thread(technique, fitting):
-    def run() -> dict[str, np.ndarray]:
-        return all_arrays(execute(technique, given(technique, fitting), fitting))
-
-    (found,) = in_threads([run])
-    assert differing(run(), found) == []
+def test_it_gives_the_same_numbers_in_another_thread(technique, fitting, run_of):
+    (found,) = in_threads([lambda: all_arrays(execute(technique, given(technique, fitting), fitting))])
+    assert differing(all_arrays(run_of.answer), found) == []
 
 
 LOAD = {"grad_cam": {}, "saliency": {}, "pgd": {"steps": 5}, "occlusion": {"window": 30, "stride": 100}}
@@ -485,26 +524,8 @@ def test_four_techniques_at_once_on_one_model_each_give_the_numbers_they_give_al
     assert concurrent_mistakes(models[name], rounds=10) == []
 
 
-def test_the_models_lock_is_held_whenever_the_network_runs(technique, fitting):
-    free = []
-
-    def another_thread_gets_it() -> bool:
-        taken = fitting.lock.acquire(blocking=False)
-        if taken:
-            fitting.lock.release()
-        return taken
-
-    def ask(*_) -> None:
-        if len(free) < 3:
-            with ThreadPoolExecutor(1) as pool:
-                free.append(pool.submit(another_thread_gets_it).result())
-
-    handle = fitting.network.register_forward_hook(ask)
-    try:
-        execute(technique, given(technique, fitting), fitting)
-    finally:
-        handle.remove()
-    assert free and not any(free)
+def test_the_models_lock_is_held_whenever_the_network_runs(run_of):
+    assert run_of.free and not any(run_of.free)
 
 
 # Its settings

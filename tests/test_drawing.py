@@ -16,7 +16,7 @@ from techniques.base import (
     Animation, Browser, Curve, Gallery, Heatmap, Histogram, Note, Picture, Predictions, Scatter, Table,
 )  # fmt: skip
 from techniques.base.drawing import (
-    SIGNED_MAPS, UNSIGNED_MAPS, animation_png, colour_table, common_scales, contact_sheet, curve_chart, draw, enlarge, explain, heatmap_image,
+    SIGNED_MAPS, UNSIGNED_MAPS, colour_table, common_scales, contact_sheet, curve_chart, draw, enlarge, explain, heatmap_image,
     histogram_chart, magnification, overlay, picture_image, predictions_chart, scale_of, scatter_chart, to_html, to_svg,
 )  # fmt: skip
 from techniques.base.drawing.svg import WIDTH, apart, fit, nice_ticks, number, percent, text_width
@@ -142,13 +142,6 @@ class TestPicture:
         large = enlarge(image)
         assert large.size == (224, 224)
         assert (np.asarray(large)[::8, ::8] == np.asarray(image)).all() and large.getpixel((7, 7)) == image.getpixel((0, 0))
-
-    def test_an_animation_is_one_png_with_all_frames(self):
-        frames = np.random.default_rng(0).random((5, 3, 6, 6))
-        image = Image.open(io.BytesIO(animation_png(Animation(frames, rate=20))))
-        assert image.n_frames == 5 and image.info["duration"] == 50
-        image.seek(4)
-        assert np.abs(np.asarray(image.convert("RGB")).transpose(2, 0, 1) / 255 - frames[4]).max() <= 0.501 / 255
 
 
 class TestGallery:

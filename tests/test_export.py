@@ -65,7 +65,7 @@ def answer() -> Answer:
         table=Table(("name", "value"), (("linf", 2.5), ("a, b", 1.0))),
         curve=Curve(np.arange(3), {"line": np.arange(3.0)}),
         browser=Browser(("layer", "filter"), {"conv1": {"0": Histogram(np.arange(3), {"": np.ones(2)})}}),
-        film=Animation(random.random((3, 1, 4, 4))),
+        film=Animation(random.random((3, 1, 4, 4)), names=("step 0", "step 1", "step 2")),
         note=Note("It did."),
         nothing=None,
     )
@@ -88,7 +88,7 @@ def test_the_files_of_each_kind_have_their_names(sample, model, answer):
     assert set(bundle(PROBE, sample, model, SETTINGS, answer)) == {
         "heatmap.png", "heatmap-overlay.png", "picture.png", "change.png", "scores.svg", "table.csv", "curve.svg",
         "gallery.png", "gallery-1-a-b.png", "gallery-1-a-b-overlay.png", "gallery-2-c.png", "gallery-2-c-overlay.png",
-        "browser-conv1-0.svg", "film.png", "setting-mask.png", "arrays.npz", "manifest.json", "input-1.png", "input-1.npy", "repeat.py",
+        "browser-conv1-0.svg", "film.png", "film.gif", "film.mp4", "setting-mask.png", "arrays.npz", "manifest.json", "input-1.png", "input-1.npy", "repeat.py",
     }  # fmt: skip
 
 

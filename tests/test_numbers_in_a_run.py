@@ -29,7 +29,11 @@ from ui.samples import sample as sample_picture
 CATALOGUE = techniques.catalogue()
 NOTHING = re.compile("No place .* moves a logit|Nothing in .* speaks for")  # in a picture or a network in which nothing is to be seen
 RECTIFIED = ("guided_backpropagation", "deconvolution")  # a network without a rectifier is none for them, which shows in a run
-ATTACKS = ("fgsm", "pgd")
+ATTACKS = ("fgsm", "i_fgsm", "mi_fgsm", "pgd")
+# what they make of a picture may have white pixels
+WHITEN = (
+    "trust_table", "eot", "ensemble_attack", "epsilon_sweep", "robust_accuracy", "survival", "fooling_image", "lbfgs", "jsma", "universal_perturbation",
+)  # fmt: skip
 FLAT = "No region stands out: every pixel has the same value."
 GREY = {(128, 128, 128)}
 PLAIN = Preprocessing(3, (4, 4), (0.0,) * 3, (1.0,) * 3, crop_fraction=1.0)
@@ -167,7 +171,7 @@ def test_a_picture_without_valid_numbers_is_told_of_and_the_next_one_works(techn
         else:
             assert technique.name in ("architecture", "average_activation")  # neither of them looks at logits
             assert all(np.isfinite(array).all() for array in all_arrays(answer).values() if array.dtype.kind == "f")
-        if technique.name != "trust_table":  # its noise makes white pixels, too
+        if technique.name not in WHITEN:
             execute(technique, given(technique, noise(divides), noise(divides, 4)), divides)
 
 

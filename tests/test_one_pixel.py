@@ -58,7 +58,7 @@ def hard(tiny_models) -> Hard:
         best.append(goal.of(i).repeated(len(tried)).margin(model.logits(tried)).max())
     keep = torch.stack(best) < -0.1
     assert keep.sum() > 6
-    pixels, goal, start, best = pixels[keep], goal.at(keep), goal.margin(logits)[keep], torch.stack(best)[keep]
+    pixels, goal, start, best = pixels[keep], goal.of(keep), goal.margin(logits)[keep], torch.stack(best)[keep]
     outcome = attack_pixels(techniques.find("one_pixel"), model, pixels, goal, Run())
     assert ((outcome.pixels != pixels).flatten(1).sum(1) == 1).all()
     return Hard(pixels, goal, start, best - start, goal.margin(outcome.logits) - start)

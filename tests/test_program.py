@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import subprocess
@@ -15,7 +16,7 @@ from PIL import Image, PngImagePlugin
 
 import model_zoo
 import techniques
-from techniques.base import Sample, Samples
+from techniques.base import Note, Sample, Samples, execute
 from techniques.base.export import write_bundle
 from techniques.base.pairs import execute_on
 from techniques.base.results import all_arrays
@@ -132,6 +133,16 @@ def test_the_program_runs_on_its_own_with_nothing_but_the_project_beside_it(tmp_
     assert done.stdout.startswith("Repeated: the largest difference is ")
 
 
+def test_an_unfinished_run_is_taken_to_its_end(tmp_path, tiny_models, photograph):
+    model, technique = tiny_models["cnn"], TECHNIQUES["saliency"]
+    sample = Sample.from_image(photograph, model, "cat.jpg")
+    answer = execute(technique, sample, model)
+    write_bundle(tmp_path, technique, sample, model, {}, Note("nothing yet"), "step 1 of 9")
+    runpy.run_path(str(tmp_path / "repeat.py"))
+    assert_same(all_arrays(answer), dict(np.load(tmp_path / "finished.npz")))
+    assert json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))["unfinished"] == "step 1 of 9"
+
+
 def test_the_program_says_so_when_the_numbers_are_others(tmp_path, tiny_models, photograph):
     model = tiny_models["cnn"]
     arrays = bundle_of(tmp_path, "saliency", Sample.from_image(photograph, model, "cat.jpg"), model)
@@ -176,8 +187,6 @@ def test_what_went_in_holds_nothing_but_pixels(tmp_path, tiny_models, photograph
 
 
 def test_the_manifest_names_the_file_of_every_picture(tmp_path, tiny_models, photograph):
-    import json
-
     model = tiny_models["cnn"]
     pictures = (Sample.from_image(photograph, model, "cat.jpg"), Sample.from_pixels(torch.rand(3, 32, 32), "noise"))
     bundle_of(tmp_path, "average_activation", Samples(pictures), model)

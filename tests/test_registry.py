@@ -201,10 +201,11 @@ def test_a_second_technique_of_the_same_name_fails_and_the_first_one_stays(add, 
 
 @pytest.fixture
 def frame(add) -> str:
-    """The source of the example's own test; the example is one of the techniques."""
+    """The source of the example's own test; it and the example of an attack are among the techniques."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    source, test = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    source, test, attack = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     add(source, "frame")
+    add(attack, "sign_search")
     return test
 
 
@@ -216,6 +217,13 @@ def test_the_example_of_the_contributing_page_works_as_it_stands(frame, tiny_mod
     of_grey = tiny_model.probabilities(torch.full(shape, 0.5))[0, tiny_model.target(None, noise(tiny_model).pixels)]
     assert answer.x.tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert probabilities[-1] == pytest.approx(float(of_grey), abs=1e-6)  # the same pass, in float32
+
+
+def test_the_attack_of_the_contributing_page_works_as_it_stands(frame, tiny_model):
+    answer = techniques.run("sign_search", noise(tiny_model), tiny_model, epsilon=32.0)
+    check_answer(techniques.find("sign_search"), tiny_model, answer)
+    before, after, _ = answer.predictions.logits
+    assert before.argmax() != after.argmax() and answer.replay.names[0].startswith("step 0: ")
 
 
 def test_the_test_on_the_contributing_page_passes(frame, tiny_model):

@@ -124,6 +124,42 @@ def test_an_answer_that_nobody_watches_is_not_even_made():
     assert made == []
 
 
+def test_what_was_shown_stays_as_it_was_when_the_technique_goes_on_writing():
+    shown, pixels, counts = [], torch.zeros(3, 2, 2), np.zeros(2)
+    Run(show=shown.append).show(lambda: (Picture(pixels), Picture(counts)))
+    pixels += 1
+    counts += 1
+    assert [picture.values.sum() for picture in shown[0]] == [0, 0]
+
+
+def test_of_answers_at_every_step_two_are_shown_at_once_and_then_one_in_each_pause(clock):
+    made, run = [], Run(show=lambda value: None, pause=0.25)
+    for step in range(101):  # 1 s, a hundredth at each step
+        run.show(lambda step=step: made.append(step))
+        clock.now += 0.01
+    assert made[:2] == [0, 1] and len(made) == 6
+    assert all(after - before >= 24 for before, after in zip(made[1:], made[2:]))  # hundredths; the first two are one ahead
+
+
+def test_answers_that_take_long_to_make_leave_half_of_the_time_to_the_work(clock):
+    def make() -> None:
+        clock.now += 1
+        made.append(clock.now)
+
+    made, run = [], Run(show=lambda value: None, pause=0.25)
+    while clock.now < 200:
+        run.show(make)
+        clock.now += 0.25
+    assert 45 <= len(made) <= 55  # of 100 s, each takes one
+
+
+def test_without_a_pause_every_answer_is_shown(clock):
+    made, run = [], Run(show=lambda value: None)
+    for step in range(5):
+        run.show(lambda step=step: made.append(step))
+    assert made == [0, 1, 2, 3, 4]
+
+
 def test_waiting_for_a_lock_that_others_hold_ends_with_stop():
     lock, taken, done = threading.RLock(), threading.Event(), threading.Event()
 
@@ -143,3 +179,43 @@ def test_waiting_for_a_lock_that_others_hold_ends_with_stop():
     finally:
         done.set()
         other.join()
+
+
+def test_two_runs_that_each_want_the_others_lock_both_come_to_an_end():
+    locks, both, done = (threading.RLock(), threading.RLock()), threading.Barrier(2), []
+
+    def work(own: threading.RLock, other: threading.RLock) -> None:
+        with own, own:  # the page holds it, and `execute` once more
+            both.wait(30)
+            with Run().holding_beside(own, own, other):
+                done.append(own)
+
+    threads = [threading.Thread(target=work, args=order) for order in (locks, locks[::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(done) == 2
+    assert all(lock.acquire(blocking=False) for lock in locks)  # none is left behind
+
+
+def test_waiting_for_a_second_lock_ends_with_stop_and_the_first_one_is_still_held():
+    own, other, taken, done = threading.RLock(), threading.RLock(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with other:
+            taken.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    taken.wait(30)
+    stop = threading.Event()
+    stop.set()
+    with own:
+        with pytest.raises(Cancelled), Run(stop=stop).holding_beside(own, other):
+            raise AssertionError("the lock was not free")
+        own.release()  # raises when it is not held
+        own.acquire()
+    done.set()
+    thread.join()

@@ -246,7 +246,25 @@ def test_work_tells_its_progress_a_first_picture_and_its_answer():
         if event == Progress(0.5, "half"):
             heard.set()
     assert Progress(0.5, "half") in seen and seen[-1] == Done("answer")
-    assert [event.value.text for event in seen if isinstance(event, Preview)] == ["so far"]
+    assert [(event.value.text, event.text) for event in seen if isinstance(event, Preview)] == [("so far", "half")]
+
+
+def test_a_slow_reader_is_told_the_latest_of_each_kind(monkeypatch):
+    monkeypatch.setattr(worker, "SHOWN_EVERY", 0)
+    ended = threading.Event()
+
+    def work(run: Run) -> str:
+        for step in run.steps(50, "Step"):
+            run.show(lambda: Note(f"after {step}"))
+        ended.set()
+        return "answer"
+
+    events = in_worker(work, 60)
+    next(events)
+    assert ended.wait(5)
+    seen = list(events)
+    assert len(seen) < 10 and seen[-1].value == "answer"
+    assert [event.value.text for event in seen if isinstance(event, Preview)][-1] == "after 49"
 
 
 def test_silent_work_is_heard_of_all_the_same():

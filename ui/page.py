@@ -14,6 +14,7 @@ from techniques import catalogue
 from techniques.base import FAMILIES
 from techniques.base.drawing import SIGNED_MAPS, UNSIGNED_MAPS, colour_table
 from ui.api import build_api
+from ui.films import build_films
 from ui.guard import MEGABYTE, Guard, fetch_nothing
 from ui.header import build_header
 from ui.sending import build_trail
@@ -51,9 +52,10 @@ def build(settings: Settings) -> gr.Blocks:
                     with gr.Tabs(elem_id=slug("techniques", family), overflow_behavior="wrap") as groups[family]:
                         tabs.extend(build_tab(technique, header, sessions, settings) for technique in members)
         tray = build_tray(settings)
+        films = build_films()
         file = gr.DownloadButton(visible="hidden", elem_id="file")
         build_api(settings)
-        wire(demo, Page(header, tuple(tabs), families, groups, sessions, settings, trail, tray, walk, file, bell))
+        wire(demo, Page(header, tuple(tabs), families, groups, sessions, settings, trail, tray, walk, file, bell, films))
     demo.queue(max_size=24, api_open=False)
     return demo
 

@@ -1,15 +1,17 @@
-"""Each kind of result as HTML for the page; pictures travel inside it as lossless PNG."""
+"""Each kind of result as HTML for the page; pictures travel inside it as lossless PNG, but for the frames of large animations."""
 
 from __future__ import annotations
 
 import base64
+import io
 import json
 from functools import singledispatch
 from html import escape
 
 import numpy as np
+from PIL import Image
 
-from techniques.base.drawing import animation_png, explain, is_constant, magnification, picture_image, scale_of, to_svg
+from techniques.base.drawing import explain, is_constant, magnification, picture_image, scale_of, to_svg
 from techniques.base.drawing.pictures import Scale, gallery_scales
 from techniques.base.results import Animation, Browser, Curve, Gallery, Heatmap, Histogram, Note, Picture, Predictions, Result, Scatter, Table
 from techniques.base.sample import Sample, Samples
@@ -17,7 +19,9 @@ from ui.files import png_bytes
 
 FEW_ROWS = 3  # so many galleries of a browser stand below one another; of more, one is shown at a time
 LONG_TABLE = 12  # rows; a longer table gets a box that filters it
-
+SMALL = 64  # pixels; pictures up to this width are enlarged with sharp pixels
+REPLAY_BYTES = 1_100_000  # of all frames of an animation; a third more as text
+REPLAY_SIDE = 320  # pixels of a frame; it is shown hardly larger
 
 SHORT = 28  # characters of a table's text that stay on one line
 
@@ -74,7 +78,7 @@ def heat_map(result: Heatmap, sample, scale: Scale | None = None) -> str:
 @body.register
 def _(result: Picture, sample) -> str:
     height, width = result.values.shape[1:]
-    small = " class='lp-small'" if width <= 64 else ""
+    small = " class='lp-small'" if width <= SMALL else ""
     name = escape(result.label or result.caption or "picture")
     factor = f"<span class='lp-factor'>magnified {magnification(result):.3g} times around grey</span>" if result.signed else ""
     image = f"<img{small} src='{data_url(png_bytes(picture_image(result)))}' alt='{name}'>"
@@ -107,7 +111,33 @@ def _(result: Browser, sample) -> str:
 
 @body.register
 def _(result: Animation, sample) -> str:
-    return f"<figure><img src='{data_url(animation_png(result))}' alt='{escape(result.caption or 'animation')}'></figure>"
+    height, width = result.frames.shape[2:]
+    kind, frames = _replay([picture_image(Picture(frame)) for frame in result.frames])
+    written = ",".join(base64.b64encode(frame).decode() for frame in frames)
+    return (
+        f"<loupe-player rate='{result.rate}' width='{width}' height='{height}' name='{escape(result.caption or 'animation')}' "
+        f"names='{escape(json.dumps(result.names))}' kind='{kind}' frames='{written}'></loupe-player>"
+    )
+
+
+def _replay(images: list[Image.Image]) -> tuple[str, list[bytes]]:
+    """(format, file of every frame): PNG for small ones, else JPEG, as good as `REPLAY_BYTES` allow. A replay is for the eye: lossless it would
+    be ten times as heavy, and the exact pictures are in the arrays."""
+    if images[0].width <= SMALL:
+        return "png", [png_bytes(image) for image in images]
+    for image in images:
+        image.thumbnail((REPLAY_SIDE, REPLAY_SIDE))
+    for quality in (92, 85, 75, 60):
+        frames = [_jpeg(image, quality) for image in images]
+        if sum(map(len, frames)) <= REPLAY_BYTES:
+            break
+    return "jpeg", frames
+
+
+def _jpeg(image: Image.Image, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
 
 
 @body.register(Predictions)
@@ -141,7 +171,7 @@ def top_five(predictions: Predictions) -> str:
     """The most probable classes as bars; a click on one makes it the class to explain."""
     rows = "".join(
         f"<button type='button' class='lp-bar' data-class='{escape(label)}' title='Explain “{escape(label)}”'>"
-        f"<span class='lp-bar-name'>{escape(label)}</span><span class='lp-bar-value'>{share:.1%}</span>"
+        f"<span class='lp-bar-name'>{escape(label)}</span><span class='lp-bar-value'>{100 * share:.1f} %</span>"
         f"<span class='lp-bar-track'><span style='width:{max(share, 0.002):.2%}'></span></span></button>"
         for _, label, share in predictions.top(5)
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -12,7 +14,7 @@ import gradio as gr
 import model_zoo
 from model_zoo.errors import AppError
 from techniques import catalogue
-from techniques.base import Browser, LoadedModel, Sample, Samples, Technique
+from techniques.base import Animation, Browser, LoadedModel, Sample, Samples, Technique
 from techniques.base.export import write_bundle
 from techniques.base.results import panels
 from ui.browsing import PARTS, cell_html, first_outer, is_large, set_axes
@@ -22,10 +24,12 @@ from ui.files import new_folder, prune
 from ui.panels import panel, progress
 from ui.session import Answered, Session, Sessions
 from ui.settings import Settings
-from ui.worker import Done, Failed, Progress, Stopped, dispatch, until
+from ui.worker import Done, Event, Failed, Preview, Progress, dispatch, until
 
 BUTTONS = 4  # the outputs of a run before its panels: status, Run, Stop, Download
-STOPPED = "<p class='lp-hint'>Stopped. What is shown is as far as it came.</p>"
+PER_SECOND = 1_000_000  # characters of panels that a page is sent while a run goes on, as much as an ordinary line carries
+AS_FAR = "What is shown is as far as it came."
+NOTHING_YET = "<p class='lp-hint'>Stopped. There was nothing to show yet.</p>"
 
 
 def run_handler(
@@ -35,47 +39,98 @@ def run_handler(
     the technique's `own` controls.
 
     Yields status, Run, Stop, download, then what `fill` gives: a value per panel, then the controls of every browser; and
-    last what the page is told once it is done.
+    last what the page is told once it is done. What is shown on the way is kept like an answer: whoever stops the run can
+    save it and send it on.
     """
-    untouched = [*fill(None)[BUTTONS:], gr.skip()]
-
-    def failed(text: str) -> list:
-        return [f"<p class='lp-error' role='alert'>{escape(text)}</p>", *_buttons(running=False), *untouched]
 
     def handler(session_id: str, target: str, layer: str, seed: float | None, both: bool, *values: Any) -> Iterator[list]:
         session = sessions.find(session_id)
         if session is None:
-            yield failed(GONE)
+            yield _failed(fill, GONE)
             return
         if not technique.many and session.picture is None:
-            yield failed("There is no picture yet. Choose a sample or upload one at the top of the page.")
+            yield _failed(fill, "There is no picture yet. Choose a sample or upload one at the top of the page.")
             return
         stop = session.begin(technique.name)
         given = dict(zip(own, values)) | _shared(technique, target, layer, seed, session)
-        yield [progress(0.0, "Starting"), *_buttons(running=True), *untouched]
+        yield _seen(technique, fill, Progress(0.0, "Starting"), None)
         try:
             model = model_zoo.load(session.model_key)
             sample = _pictures(technique, session, model, bool(both))
         except AppError as error:
-            yield failed(str(error))
+            yield _failed(fill, str(error))
             return
-        events = dispatch(technique.name, sample, session.model_key, given, settings.seconds)
-        for event in until(stop, events):
-            if isinstance(event, Progress):
-                yield [progress(event.fraction, event.text), *_buttons(running=True), *untouched]
-            elif isinstance(event, Failed):
-                yield failed(event.text)
-            elif isinstance(event, Stopped):
-                yield [STOPPED, *_buttons(running=False), *untouched]
-            else:
-                answered = Answered(event.value, sample, model.key, model.title, given)
-                if isinstance(event, Done):
-                    sessions.keep(session, technique.name, answered)
-                    yield [*fill(answered), told(ran=technique.name)]
-                else:
-                    yield [gr.skip(), *_buttons(running=True), *fill(answered)[BUTTONS:], gr.skip()]
+        shown: Answered | None = None
+        line, start = Line(), time.perf_counter()
+        for event in until(stop, dispatch(technique.name, sample, session.model_key, given, settings.seconds)):
+            if isinstance(event, (Preview, Done)):
+                unfinished = event.text or "its beginning" if isinstance(event, Preview) else ""
+                seconds = time.perf_counter() - start
+                shown = Answered(event.value, sample, model.key, model.title, given, unfinished=unfinished, seconds=seconds)
+                sessions.keep(session, technique.name, shown)
+            if not isinstance(event, Preview):
+                yield _seen(technique, fill, event, shown)
+            elif line.is_free:
+                yield line.news(_seen(technique, fill, event, shown))
 
     return handler
+
+
+class Line:
+    """What a page is sent on the way of a run: nothing that it has already, and no more than `PER_SECOND`. Gradio does not wait for
+    a page that reads slowly: what it has not read yet would stand between a press on Stop and its effect."""
+
+    def __init__(self) -> None:
+        self._sent: dict[int, str] = {}
+        self._free = 0.0
+
+    @property
+    def is_free(self) -> bool:
+        return time.monotonic() >= self._free
+
+    def news(self, outputs: list) -> list:
+        """The outputs without those that are as they were sent last."""
+        texts = {place: value for place, value in enumerate(outputs) if isinstance(value, str)}
+        new = {place: text for place, text in texts.items() if self._sent.get(place) != text}
+        self._sent |= new
+        self._free = time.monotonic() + sum(map(len, new.values())) / PER_SECOND
+        return [gr.skip() if place in texts.keys() - new.keys() else value for place, value in enumerate(outputs)]
+
+
+def _seen(technique: Technique, fill: Callable[[Answered | None], list], event: Event, shown: Answered | None) -> list:
+    """All outputs after an event of a run; `shown` is the last answer of this run, finished or not."""
+    untouched = [*fill(None)[BUTTONS:], gr.skip()]
+    if isinstance(event, Progress):
+        return [progress(event.fraction, event.text), *_buttons(running=True), *untouched]
+    if isinstance(event, Preview):
+        return [gr.skip(), *_buttons(running=True), *fill(_live(shown))[BUTTONS:], gr.skip()]
+    if isinstance(event, Done):
+        return [*fill(shown), told(ran=technique.name)]
+    if shown is None:
+        return _failed(fill, event.text) if isinstance(event, Failed) else [NOTHING_YET, *_buttons(running=False), *untouched]
+    status, *others = fill(shown)
+    return [_error(f"{event.text} {AS_FAR}") if isinstance(event, Failed) else status, *others, gr.skip()]
+
+
+def _failed(fill: Callable[[Answered | None], list], text: str) -> list:
+    """All outputs when there is no answer: the reason, and the panels as they were."""
+    return [_error(text), *_buttons(running=False), *fill(None)[BUTTONS:], gr.skip()]
+
+
+def _error(text: str) -> str:
+    return f"<p class='lp-error' role='alert'>{escape(text)}</p>"
+
+
+def _live(answered: Answered) -> Answered:
+    """The answer with the last frame of each animation only: while it runs that is what one watches, and all frames at every step would be
+    more than a line carries."""
+
+    def latest(answer: Any) -> Any:
+        if isinstance(answer, Animation):
+            return replace(answer, frames=answer.frames[-1:], names=answer.names[-1:])
+        return type(answer)(*map(latest, answer)) if hasattr(answer, "_fields") else answer
+
+    return replace(answered, answer=latest(answered.answer))
 
 
 def save_handler(buttons: dict[str, Technique], sessions: Sessions) -> Callable[[str, gr.EventData], str]:
@@ -91,7 +146,7 @@ def save_handler(buttons: dict[str, Technique], sessions: Sessions) -> Callable[
         except AppError as error:
             raise gr.Error(escape(str(error)), print_exception=False) from error
         folder = new_folder(f"loupe-{technique.name}")
-        write_bundle(folder, technique, answered.sample, model, answered.settings, answered.answer)
+        write_bundle(folder, technique, answered.sample, model, answered.settings, answered.answer, answered.unfinished)
         archive = shutil.make_archive(str(folder), "zip", folder)
         shutil.rmtree(folder)
         prune()
@@ -120,9 +175,12 @@ def _pictures(technique: Technique, session: Session, model: LoadedModel, both: 
 def _finished(answered: Answered, many: bool) -> str:
     if answered.opened:
         return f"<p class='lp-done'>{escape(answered.opened)}</p>"
+    if answered.unfinished:
+        return f"<p class='lp-hint'>Stopped at {escape(answered.unfinished)}. {AS_FAR}</p>"
     sample = answered.sample
     of = sample.origin if isinstance(sample, Sample) else f"{len(sample)} pictures" if many else " · before and after · ".join(sample.origins)
-    return f"<p class='lp-done'>{escape(of)} · {escape(answered.model_title)}</p>"
+    took = f" · {answered.seconds:.{1 if answered.seconds < 10 else 0}f} s" if answered.seconds else ""
+    return f"<p class='lp-done'>{escape(of)} · {escape(answered.model_title)}{took}</p>"
 
 
 def fill_panels(technique: Technique, places: list[str], browsers: list[str], answered: Answered | None) -> list:
@@ -136,10 +194,10 @@ def fill_panels(technique: Technique, places: list[str], browsers: list[str], an
 
 def _filled(technique: Technique, places: list[str], browsers: list[str], answered: Answered) -> list:
     """New values for every panel, then for the controls of every browser."""
-    answer = panels(answered.answer)
+    answer, known = panels(answered.answer), catalogue()
     values = []
     for name in places:
-        result, title = answer.get(name), _title(technique, name)
+        result, title = answer.get(name), _title(technique, name, known)
         if result is None:
             values.append("")
         elif isinstance(result, Browser) and is_large(result):
@@ -149,7 +207,7 @@ def _filled(technique: Technique, places: list[str], browsers: list[str], answer
     return [*values, *(control for name in browsers for control in set_axes(answer.get(name)))]
 
 
-def _title(technique: Technique, panel: str) -> str:
+def _title(technique: Technique, panel: str, known: Mapping[str, Technique]) -> str:
     """What stands above a panel: the technique's title for its own, that of another technique for one named after it."""
-    named = technique if panel == "result" else catalogue().get(panel)
+    named = technique if panel == "result" else known.get(panel)
     return named.title if named else panel.replace("_", " ").capitalize()

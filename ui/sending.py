@@ -17,6 +17,7 @@ from techniques.base import Browser, Gallery, Picture, Sample, Technique
 from techniques.base.pairs import compares
 from techniques.base.pictures import ReadPicture
 from techniques.base.results import Result, panels
+from ui.browsing import cell_at
 from ui.choosing import shown
 from ui.events import LIGHT, told
 from ui.files import png_bytes
@@ -76,14 +77,8 @@ def _choice(technique: Technique, reason: str | None) -> str:
 
 def picture_at(result: Result | None, path: Any, item: Any) -> tuple[Picture, str] | None:
     """The picture that the page calls by the path of a browser's cell and the place in a gallery, with its name; None if there is none."""
-    name = ""
-    if isinstance(result, Browser):
-        if not isinstance(path, list) or len(path) != len(result.axes):
-            return None
-        for depth, step in enumerate(path):
-            if step not in result.positions(*path[:depth]):
-                return None
-        name, result = ", ".join(path), result.cell(*path)
+    cell = cell_at(result, path)
+    name, result = ", ".join(path) if cell is not None and isinstance(result, Browser) else "", cell
     if isinstance(result, Gallery):
         if not isinstance(item, int) or not 0 <= item < len(result.items):
             return None

@@ -41,7 +41,8 @@ class Answered:
     """A technique's answer with what made it: enough to show, save and send it on.
 
     The model is named, not held: its weights would stay in memory as long as the page is open. `opened` is a line about the
-    file that the answer was read from; such a one has neither pictures nor a model.
+    file that the answer was read from; such a one has neither pictures nor a model. `unfinished` says what the run was doing
+    when this came of it, where that was not its end ("PGD step 12 of 50"). `seconds` is how long the run had taken by then.
     """
 
     answer: Any
@@ -50,6 +51,8 @@ class Answered:
     model_title: str
     settings: dict[str, Any]
     opened: str = ""
+    unfinished: str = ""
+    seconds: float = 0.0
 
     @property
     def bytes(self) -> int:

@@ -91,7 +91,7 @@ def _small_print(technique: Technique) -> str:
     uses = ", ".join(["the pictures above" if technique.many else "picture", "model", *shared])
     link = technique.paper.replace("arXiv:", "https://arxiv.org/abs/")
     source = f"<a href='{escape(link)}' target='_blank' rel='noopener'>{escape(technique.paper)}</a>" if "://" in link else escape(technique.paper)
-    assumes = f"<p class='lp-uses'>{escape(technique.assumes)}</p>" if technique.assumes else ""
+    assumes = f"<p class='lp-uses'><b>What it assumes.</b> {escape(technique.assumes)}</p>" if technique.assumes else ""
     return (
         f"<details class='lp-limits' open><summary>What this does not tell you</summary><p>{escape(technique.limits)}</p></details>{assumes}"
         f"<p class='lp-uses'>Reads from the top of the page: {uses}. Source: {source}</p>"
@@ -105,7 +105,7 @@ def _panel_places(technique: Technique) -> tuple[dict[str, gr.HTML], dict[str, A
     with gr.Row(elem_classes="lp-panels", equal_height=False):
         for name, kind in technique.results.items():
             slot = f"lp-slot lp-slot-{kind.__name__.lower()}"
-            empty = "" if panels else "<div class='lp-empty'>Press <b>Run</b>.</div>"
+            empty = "" if panels else "<div class='lp-empty'><p>Press <b>Run</b>.</p></div>"
             place = partial(gr.HTML, empty, elem_id=f"{technique.name}-{name}", js_on_load=FORWARD_PICKS)
             if kind is not Browser:
                 panels[name] = place(elem_classes=slot)

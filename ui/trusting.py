@@ -86,6 +86,9 @@ def _measure(page: Page, boxes: dict[str, TrustBox]) -> Callable[..., Iterator[d
         if answered is None or answered.opened or not isinstance(answered.sample, Sample):
             yield {box.line: _invitation(name, "Run it on one picture first: what is measured is the map that is shown.")}
             return
+        if answered.unfinished:
+            yield {box.line: _invitation(name, "Its run was stopped. Run it to its end first: what is measured is a finished map.")}
+            return
         stop = session.begin(WORK + name)
         yield {box.line: _running(name, 0.0, "Starting"), box.found: ""}
         events = dispatch(METHOD, answered.sample, answered.model_key, _settings(page, name, answered), page.settings.seconds)

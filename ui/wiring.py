@@ -16,6 +16,7 @@ from techniques.base import Predictions
 from ui.arriving import arrive, arrived, begin, current_address, open_view, opened, tell
 from ui.choosing import GONE, choose_sample, seen, shown, wire_choosing
 from ui.events import COMPUTE, LIGHT, told
+from ui.films import film_file
 from ui.header import Header
 from ui.model_loading import wire_model
 from ui.painting import canvas, wire_painting
@@ -46,6 +47,7 @@ class Page:
     walk: gr.HTML
     file: gr.DownloadButton
     bell: gr.HTML
+    films: gr.HTML
 
     def tab(self, technique: str | None) -> TechniqueTab | None:
         """The tab of the technique of this name."""
@@ -163,15 +165,21 @@ def _wire_run(page: Page, tab: TechniqueTab) -> None:
 
 
 def _wire_shared_buttons(page: Page) -> None:
-    """Stop and Download of all techniques: one event each."""
+    """Stop and Download of all techniques, and the films of all replays: one event each."""
     session = page.header.session
     stops = {tab.stop.elem_id: tab.technique for tab in page.tabs}
-    downloads = {tab.download.elem_id: tab.technique for tab in page.tabs}
+    places = {html.elem_id: (tab.technique.name, panel) for tab in page.tabs for panel, html in tab.panels.items()}
+    save = save_handler({tab.download.elem_id: tab.technique for tab in page.tabs}, page.sessions)
 
     def stop(session_id: str, event: gr.EventData) -> None:
         page.stop(stops[event.target.elem_id].name, session_id)
 
+    def film(session_id: str, event: gr.EventData) -> str:
+        return film_file(page.sessions.find(session_id), places, event._data)
+
     gr.on([tab.stop.click for tab in page.tabs], stop, session, None, trigger_mode="multiple", **LIGHT)
-    saved = gr.on([tab.download.click for tab in page.tabs], save_handler(downloads, page.sessions), session, page.file, **LIGHT)
-    # gradio's own button hands out the file of the press before: it is pressed here once its file is there
-    saved.success(None, js="() => requestAnimationFrame(() => document.getElementById('file').click())", **LIGHT)
+    saved = gr.on([tab.download.click for tab in page.tabs], save, session, page.file, **LIGHT)
+    filmed = page.films.film(film, session, page.file, **LIGHT)
+    for made in (saved, filmed):
+        # gradio's own button hands out the file of the press before: it is pressed here once its file is there
+        made.success(None, js="() => requestAnimationFrame(() => document.getElementById('file').click())", **LIGHT)

@@ -15,6 +15,7 @@ import queue
 import secrets
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -31,6 +32,7 @@ from techniques.base.pairs import execute_on
 from techniques.trust import trust_in
 
 HEARTBEAT = 0.25  # seconds between two yields at the most; Stop takes effect at a yield
+SHOWN_EVERY = 0.25  # seconds between two answers that are not finished, at the least
 OWN = "own settings of the method"  # among the settings of the technique that measures the map of another
 START_SECONDS = 5  # what a forked process may take before its run's own clock starts
 log = logging.getLogger("loupe")
@@ -46,9 +48,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Preview:
-    """An answer that is not finished."""
+    """An answer that is not finished, and what the work was doing when it came."""
 
     value: Any
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,14 @@ def in_worker(function: Callable[[Run], Any], seconds: float) -> Iterator[Event]
     """Call `function(run)` in a thread; yield what happens, at least every `HEARTBEAT` seconds, Done, Failed or Stopped last."""
     events: queue.Queue[Event] = queue.Queue()
     stop = threading.Event()
-    run = Run(
-        report=lambda fraction, text: events.put(Progress(fraction, text)),
-        show=lambda value: events.put(Preview(value)),
-        stop=stop,
-        seconds=seconds,
-    )
+    doing = ""
+
+    def report(fraction: float, text: str) -> None:
+        nonlocal doing
+        doing = text
+        events.put(Progress(fraction, text))
+
+    run = Run(report=report, show=lambda value: events.put(Preview(value, doing)), pause=SHOWN_EVERY, stop=stop, seconds=seconds)
 
     def work() -> None:
         try:
@@ -96,18 +101,25 @@ def in_worker(function: Callable[[Run], Any], seconds: float) -> Iterator[Event]
 
     threading.Thread(target=work, daemon=True).start()
     last: Event = Progress(0.0, "")
+    known = last
     try:
         while not isinstance(last, (Done, Failed, Stopped)):
-            try:
-                latest = events.get(timeout=HEARTBEAT)
-                while isinstance(latest, Progress) and not events.empty():
-                    latest = events.get_nowait()
-                last = latest
-            except queue.Empty:
-                last = last if isinstance(last, Progress) else Progress(0.0, "")
-            yield last
+            for last in _waiting(events) or [known]:
+                known = last if isinstance(last, Progress) else known
+                yield last
     finally:
         stop.set()
+
+
+def _waiting(events: queue.Queue[Event]) -> list[Event]:
+    """What has happened, of each kind the latest: a slow reader is not told what is old. Empty when nothing happens within `HEARTBEAT`."""
+    newest: dict[type, Event] = {}
+    with suppress(queue.Empty):
+        event = events.get(timeout=HEARTBEAT)
+        while True:
+            newest[type(event)] = event
+            event = events.get_nowait()
+    return list(newest.values())
 
 
 def until(stop: threading.Event, events: Iterator[Event]) -> Iterator[Event]:

@@ -43,14 +43,14 @@ def fill_pixels(fill: str, pixels: torch.Tensor, seed: int = 0) -> torch.Tensor:
 
 
 def blurred(pixels: torch.Tensor, deviation: float) -> torch.Tensor:
-    """Gaussian blur cut off at three standard deviations; beyond its border the picture goes on as it ends there."""
+    """Gaussian blur of pictures `[B, C, H, W]`, cut off at three standard deviations; beyond its border a picture goes on as it ends there."""
     reach = math.ceil(3 * deviation)
     weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=pixels.device) / deviation) ** 2)
     weights = (weights / weights.sum()).view(1, 1, -1, 1)
-    channels = pixels.transpose(0, 1)  # as a batch of grey pictures
+    channels = pixels.flatten(0, 1)[:, None]  # as a batch of grey pictures
     channels = torch.nn.functional.pad(channels, (reach,) * 4, mode="replicate")
     channels = torch.nn.functional.conv2d(torch.nn.functional.conv2d(channels, weights), weights.transpose(2, 3))
-    return channels.transpose(0, 1)
+    return channels.view(pixels.shape)
 
 
 class Windows(NamedTuple):

@@ -1,6 +1,6 @@
-"""A finished run as files: every picture as PNG, every chart as SVG, every number in `arrays.npz`, a manifest that says
-from what they came, the pictures that went in, and a program, `repeat.py`, that runs it once more. The same run gives
-the same bytes, apart from the time.
+"""A finished run as files: every picture as PNG, every chart as SVG, every animation as GIF and MP4, every number in `arrays.npz`, a
+manifest that says from what they came, the pictures that went in, and a program, `repeat.py`, that runs it once more. The same
+run gives the same bytes, apart from the time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from techniques.base.drawing import (
-    animation_png, drawn, file_name, magnification, outer_positions, overlay, picture_image, png_bytes, scale_of, to_svg,
+    drawn, file_name, gif_bytes, magnification, mp4_bytes, outer_positions, overlay, picture_image, png_bytes, scale_of, to_svg,
 )  # fmt: skip
 from techniques.base.execute import check_parameters
 from techniques.base.program import input_files, input_name, mask_name, program
@@ -38,23 +38,32 @@ PACKAGES = ("torch", "timm", "captum", "numpy", "pillow")
 
 
 def write_bundle(
-    folder: str | Path, technique: Technique, sample: Sample | Samples, model: LoadedModel, settings: Mapping[str, Any], answer: Any
+    folder: str | Path,
+    technique: Technique,
+    sample: Sample | Samples,
+    model: LoadedModel,
+    settings: Mapping[str, Any],
+    answer: Any,
+    unfinished: str = "",
 ) -> list[Path]:
     """Write the files of `bundle` into `folder`, which is made where there is none; returns their paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, content in bundle(technique, sample, model, settings, answer).items():
+    for name, content in bundle(technique, sample, model, settings, answer, unfinished).items():
         (folder / name).write_bytes(content)
         paths.append(folder / name)
     return paths
 
 
-def bundle(technique: Technique, sample: Sample | Samples, model: LoadedModel, settings: Mapping[str, Any], answer: Any) -> dict[str, bytes]:
-    """All files of a run by name.
+def bundle(
+    technique: Technique, sample: Sample | Samples, model: LoadedModel, settings: Mapping[str, Any], answer: Any, unfinished: str = ""
+) -> dict[str, bytes]:
+    """All files of a run by name; of one that was stopped, `unfinished` says what it was doing when this answer came of it.
 
     Pictures keep one pixel per value. A heat map as large as the picture comes a second time, laid over it. Of a
-    browser, the contact sheets and some cells are drawn; the numbers of all are in the arrays.
+    browser, the contact sheets and some cells are drawn; of an animation the last frame and, as GIF and MP4, all with
+    their names; the numbers of all are in the arrays.
     `arrays.npz` has one key per result field, floats as float32.
     """
     below = to_image(sample.pixels[0]) if isinstance(sample, Sample) else None
@@ -69,9 +78,9 @@ def bundle(technique: Technique, sample: Sample | Samples, model: LoadedModel, s
         for number, plane in enumerate(checked[param.name] or () if param.kind == "mask" else ()):
             files[mask_name(param.name, number)] = png_bytes(Image.fromarray(plane.astype(np.uint8) * 255))
     files |= input_files(sample, model)
-    files["repeat.py"] = program(technique, sample, model, checked).encode()
+    files["repeat.py"] = program(technique, sample, model, checked, bool(unfinished)).encode()
     files["arrays.npz"] = _npz(answer)
-    about = manifest(technique, sample, model, settings, answer, names)
+    about = manifest(technique, sample, model, settings, answer, names, unfinished)
     files["manifest.json"] = (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()
     return files
 
@@ -83,8 +92,10 @@ def manifest(
     settings: Mapping[str, Any],
     answer: Any,
     files: Mapping[str, list[str]] | None = None,
+    unfinished: str = "",
 ) -> dict[str, Any]:
-    """What has to be known to repeat a run and to read its files; ready for JSON. `files` names those of each panel."""
+    """What has to be known to repeat a run and to read its files; ready for JSON. `files` names those of each panel;
+    `unfinished` is "" or where the run was stopped."""
     checked = check_parameters(technique, model, settings)
     samples = sample if isinstance(sample, Samples) else Samples((sample,))
     return {
@@ -93,6 +104,7 @@ def manifest(
         "paper": technique.paper,
         "settings": {param.name: _setting(param.kind, checked[param.name], model) for param in technique.params},
         "seed": checked.get("seed"),
+        "unfinished": unfinished,
         "model": {"key": model.key, "title": model.title, "sha256": model.sha256, "default_layer": model.default_layer},
         "pictures": [{"file": input_name(item, number), **about} for number, (item, about) in enumerate(_pictures(samples, model), 1)],
         "panels": [{**_panel(name, result), "files": list((files or {}).get(name, ()))} for name, result in panels(answer).items()],
@@ -116,8 +128,9 @@ def _panel_files(panel: str, result: Result, below: Image.Image | None) -> dict[
         chart = to_svg(cell)
         if chart:
             files[f"{file_name(panel, suffix)}.svg"] = chart.encode()
-    if isinstance(result, Animation):
-        files[f"{panel}.png"] = animation_png(result)
+        if isinstance(cell, Animation):
+            files[f"{file_name(panel, suffix)}.gif"] = gif_bytes(cell)
+            files[f"{file_name(panel, suffix)}.mp4"] = mp4_bytes(cell)
     if isinstance(result, Table):
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([result.columns, *result.rows])
@@ -134,7 +147,7 @@ def _first_cells(browser: Browser) -> Iterator[tuple[str, Result]]:
 
 
 def _panel(name: str, result: Result) -> dict[str, Any]:
-    """Name, kind and caption of a panel, and what its picture cannot say itself: scale, unit, magnification."""
+    """Name, kind and caption of a panel, and what its picture cannot say itself: scale, unit, magnification, the names of frames."""
     about: dict[str, Any] = {"name": name, "kind": type(result).__name__, "caption": result.caption}
     if isinstance(result, (Heatmap, Picture)):
         about |= {"signed": result.signed, "scale": list(scale_of(result))}
@@ -142,6 +155,8 @@ def _panel(name: str, result: Result) -> dict[str, Any]:
         about["unit"] = result.unit
     if isinstance(result, Picture):
         about["magnification"] = magnification(result)
+    if isinstance(result, Animation):
+        about |= {"rate": result.rate, "names": list(result.names)}
     if isinstance(result, Note):
         about["text"] = result.text
     cell = next((cell for _, cell in result.leaves()), None) if isinstance(result, Browser) else result

@@ -40,9 +40,9 @@ def absolute_gradients(model: LoadedModel, pixels: torch.Tensor, target: int) ->
     return gradients_of(model, pixels, target)[1].abs()
 
 
-def batches(model: LoadedModel, count: int) -> list[range]:
-    """`count` pictures in batches about equally large that fit into MEMORY with what the way back needs."""
-    size = math.ceil(count / math.ceil(count / _batch_size(model)))
+def batches(model: LoadedModel, count: int, each: int = 1) -> list[range]:
+    """`count` pictures, or groups of `each` pictures, in batches about equally large that fit into MEMORY with what the way back needs."""
+    size = math.ceil(count / math.ceil(count / max(1, _batch_size(model) // each)))
     return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 

@@ -26,7 +26,7 @@ FEW = 20  # pictures up to which each is a file of its own; more come as one arc
 ARCHIVE = "inputs.zip"
 CLASS_NAMES = "class_names.json"
 
-PROGRAM = '''"""Runs {title} once more with what is in this folder, and compares the numbers with arrays.npz.
+PROGRAM = '''"""Runs {title} {purpose}.
 
 Python must know where Loupe is:  PYTHONPATH=path/to/loupe python repeat.py
 """
@@ -43,12 +43,19 @@ answer = techniques.run(
     model,
 {arguments})
 
-# On the same machine the numbers are the same; another processor or another torch rounds the last digits otherwise.
+{ending}'''
+
+COMPARE = '''# On the same machine the numbers are the same; another processor or another torch rounds the last digits otherwise.
 arrays, largest = all_arrays(answer), 0.0
 for name, expected in np.load(HERE / "arrays.npz").items():
     np.testing.assert_allclose(arrays[name], expected, rtol=1e-3, atol=1e-3 * float(np.abs(expected).max(initial=0.0)), err_msg=name)
     largest = max(largest, float(np.abs(arrays[name].astype(np.float32) - expected).max(initial=0.0)))
-print(f"Repeated: the largest difference is {{largest:.3g}}.")
+print(f"Repeated: the largest difference is {largest:.3g}.")
+'''
+
+FINISH = '''# arrays.npz holds what there was when the run was stopped; nothing of it is compared.
+np.savez(HERE / "finished.npz", **all_arrays(answer))
+print("Run to its end: the numbers are in finished.npz.")
 '''
 
 SET = '''
@@ -100,8 +107,9 @@ def _files_of(sample: Sample, number: int, pixels: bool) -> Iterator[tuple[str, 
         yield f"input-{number}.npy", buffer.getvalue()
 
 
-def program(technique: Technique, sample: Sample | Samples, model: LoadedModel, settings: Mapping[str, Any]) -> str:
-    """The text of `repeat.py` for checked settings: it finds the files of `input_files`, painted areas and arrays beside it."""
+def program(technique: Technique, sample: Sample | Samples, model: LoadedModel, settings: Mapping[str, Any], unfinished: bool = False) -> str:
+    """The text of `repeat.py` for checked settings: it finds the files of `input_files`, painted areas and arrays beside it. An
+    `unfinished` run it does not compare, since the steps it went are not all: it takes it to its end."""
     many = isinstance(sample, Samples)
     archived = many and len(sample) > FEW
     uploaded = model.key.startswith("upload/")
@@ -122,6 +130,8 @@ def program(technique: Technique, sample: Sample | Samples, model: LoadedModel, 
     ]
     return PROGRAM.format(
         title=technique.title,
+        purpose="to its end, with what is in this folder" if unfinished else "once more with what is in this folder, and compares the numbers with arrays.npz",
+        ending=FINISH if unfinished else COMPARE,
         imports="\n".join(imports),
         model=_own_model(model) if uploaded else f"model = model_zoo.load({model.key!r})",
         pictures=_pictures(sample),

@@ -23,7 +23,9 @@ FAMILIES = {
     "Covering": "Where it looks: what changes when a part of the picture is hidden.",
     "Compare": "Several methods side by side, and how far each can be believed.",
     "What is inside": "What the layers answer to this picture, or to one group of pictures more than to another.",
-    "Fooling it": "Changes too small to see that change the answer.",
+    "Fooling it": "Changes too small to see that change the answer, found with the network's own gradient.",
+    "Black box": "Fooling it: the same by asking questions alone, every one of them counted.",
+    "Robustness": "Fooling it: attacks side by side, over many pictures and several models, and what outlives a change.",
 }
 
 Saved = tuple[Callable[[str], bool], Callable[[Mapping[str, Any], Mapping[str, Any]], Any]]
@@ -37,7 +39,7 @@ class Technique:
     `results` the panels by name, `many` whether it takes a set of pictures, `order` its place in the family, small first.
     `saved` opens an answer from its files again without a run: which arrays it needs, by name, and how it is made from the
     manifest and these. `assumes` says what an attacker is taken to know and to want, and `attack` is his search
-    (`techniques.base.attacks`); both are empty for other techniques.
+    (`techniques.base.attacks`); both are empty for other techniques. `pairs` is False where two pictures have nothing to compare.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Technique:
     saved: Saved | None = None
     assumes: str = ""
     attack: Method | None = None
+    pairs: bool = True
 
     def param(self, name: str) -> Param | None:
         return next((param for param in self.params if param.name == name), None)
@@ -79,6 +82,7 @@ def technique(
     saved: Saved | None = None,
     assumes: str = "",
     attack: Method | None = None,
+    pairs: bool = True,
 ) -> Callable[[Callable], Callable]:
     """Register a function `(sample, model, run, *, settings...)` as the technique named after its module.
 
@@ -121,6 +125,7 @@ def technique(
             saved=saved,
             assumes=assumes,
             attack=attack,
+            pairs=pairs,
         )
         return function
 

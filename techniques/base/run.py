@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from copy import copy
+from contextlib import ExitStack, contextmanager
+from copy import copy, deepcopy
 from typing import Any, TypeVar
 
 from model_zoo.errors import Cancelled, OutOfTime
@@ -19,7 +19,8 @@ class Run:
     """Handed to every technique; the technique reports through it and is stopped through it.
 
     `report(fraction, text)` is called with progress in [0, 1]; `show(result)` with an answer that is not
-    finished yet; `stop` is set by whoever wants the run to end; `seconds` is the time it may take.
+    finished yet, at most once in `pause` seconds; `stop` is set by whoever wants the run to end; `seconds` is the time it
+    may take.
     """
 
     def __init__(
@@ -27,11 +28,14 @@ class Run:
         *,
         report: Callable[[float, str], None] | None = None,
         show: Callable[[Any], None] | None = None,
+        pause: float = 0.0,
         stop: threading.Event | None = None,
         seconds: float | None = None,
     ):
         self._report = report or (lambda fraction, text: None)
         self._show = show
+        self._pause = pause
+        self._due = 0.0  # when the next answer may be shown, but for the one that may come too early
         self._stop = stop or threading.Event()
         self._seconds = seconds
         self._deadline = None if seconds is None else time.monotonic() + seconds
@@ -52,6 +56,19 @@ class Run:
             yield
         finally:
             lock.release()
+
+    @contextmanager
+    def holding_beside(self, own: threading.RLock, *others: threading.RLock) -> Iterator[None]:
+        """Hold `others` while `own` is held, all of them or none. While somebody has one of them, all are let go of now and then, `own` too,
+        however often it is held: two runs on two models that each want the other's would wait for ever."""
+        pause, wanted = threading.Condition(own), [lock for lock in dict.fromkeys(others) if lock is not own]
+        while True:
+            with ExitStack() as held:
+                if all(_taken(lock, held) for lock in wanted):
+                    yield
+                    return
+            self.check()
+            pause.wait(0.05)
 
     def report(self, fraction: float, text: str) -> None:
         """Tell whoever watches how far the work is: `fraction` in [0, 1] and what is being done."""
@@ -84,6 +101,20 @@ class Run:
         return guarded
 
     def show(self, make: Callable[[], Any]) -> None:
-        """Show an answer that is not finished; `make` is called only when somebody watches."""
-        if self._show:
-            self._show(to_numpy(make()))
+        """Show an answer that is not finished, with arrays of its own; may be called at every step. `make` is called only when
+        somebody watches, and with a `pause` only when it is time for the next: the first two may follow each other at once,
+        since some techniques have a part of their answer before the first step; then making them takes about half of the time at the most."""
+        start = time.monotonic()
+        if not self._show or start < self._due - self._pause:
+            return
+        self._show(deepcopy(to_numpy(make())))  # the technique may go on writing into what it has shown
+        if self._pause:
+            self._due = max(self._due, start) + max(self._pause, 2 * (time.monotonic() - start))
+
+
+def _taken(lock: threading.RLock, held: ExitStack) -> bool:
+    """Whether a lock could be had soon; it is `held` then."""
+    taken = lock.acquire(timeout=0.1)
+    if taken:
+        held.callback(lock.release)
+    return taken

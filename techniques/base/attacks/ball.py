@@ -13,6 +13,9 @@ from techniques.base.parameters import Help, Range
 Norm = Annotated[
     Literal["linf", "l2"], Help("What epsilon limits: the change of every single value (linf), or the root mean square change of the picture (l2).")
 ]
+Smallest = Annotated[
+    Literal["l2", "linf"], Help("What is made small: the Euclidean length of the change (l2), or the largest change of any value (linf).")
+]
 StepSize = Annotated[float, Range(0.01, 2, 0.01, "of epsilon"), Help("How far one step goes, as a share of epsilon.")]
 
 _TINY = 1e-30  # keeps divisions by a length defined
@@ -37,12 +40,13 @@ class Ball:
 
     def project(self, pixels: torch.Tensor) -> torch.Tensor:
         """`pixels` drawn back into the ball, then clipped to `[0, 1]`."""
-        change = pixels - self.pixels
+        return (self.pixels + self.shortened(pixels - self.pixels)).clamp(0, 1)
+
+    def shortened(self, change: torch.Tensor) -> torch.Tensor:
+        """Changes `[B, C, H, W]` no longer than the radius."""
         if self.norm == "linf":
-            change = change.clamp(-self.radius, self.radius)
-        else:
-            change = change * (self.radius / length(change)).clamp(max=1)
-        return (self.pixels + change).clamp(0, 1)
+            return change.clamp(-self.radius, self.radius)
+        return change * (self.radius / length(change)).clamp(max=1)
 
     def direction(self, gradient: torch.Tensor) -> torch.Tensor:
         """The steepest way up among all changes of size 1 in the norm; zero where the gradient is zero."""
@@ -69,15 +73,16 @@ def draw(sampler, like: torch.Tensor, generator: torch.Generator) -> torch.Tenso
     return sampler(like.shape, generator=generator).to(like)
 
 
-def length(change: torch.Tensor) -> torch.Tensor:
-    """Euclidean length per picture `[B, 1, 1, 1]`, never zero."""
-    return change.flatten(1).norm(dim=1).clamp_min(_TINY).view(-1, 1, 1, 1)
+def length(change: torch.Tensor, order: int = 2) -> torch.Tensor:
+    """The norm of that order for each picture, Euclidean unless 1 is given, `[B, 1, 1, 1]`, never zero."""
+    largest = change.abs().amax((1, 2, 3), keepdim=True).clamp_min(_TINY)  # or the squares of large numbers overflow, of small ones vanish
+    return (largest * (change / largest).flatten(1).norm(order, dim=1).view(-1, 1, 1, 1)).clamp_min(_TINY)
 
 
-def unit(gradient: torch.Tensor) -> torch.Tensor:
+def unit(gradient: torch.Tensor, order: int = 2) -> torch.Tensor:
     """The gradient at length 1 for each picture; zero where it is zero."""
-    gradient = gradient / gradient.abs().amax((1, 2, 3), keepdim=True).clamp_min(_TINY)  # or the squares of small numbers vanish
-    return gradient / length(gradient)
+    gradient = gradient / gradient.abs().amax((1, 2, 3), keepdim=True).clamp_min(_TINY)
+    return gradient / length(gradient, order)
 
 
 def distance(change: torch.Tensor, norm: str) -> torch.Tensor:

@@ -19,7 +19,8 @@ Loss = Annotated[
 
 @dataclass(frozen=True, eq=False)
 class Goal:
-    """What an attack wants: towards `classes` `[B]` when `targeted`, otherwise away from them."""
+    """What an attack wants: towards `classes` `[B]` when `targeted`, otherwise away from them. `loss` is what it climbs: a `Loss`, or
+    "logit", the class's own logit, whatever the others do."""
 
     classes: torch.Tensor
     targeted: bool
@@ -27,11 +28,12 @@ class Goal:
     multi_label: bool = False
 
     def gain(self, logits: torch.Tensor) -> torch.Tensor:
-        """How near each picture is to the goal, `[B]`, more being better: cross-entropy in nats, or margin in logits."""
+        """How near each picture is to the goal, `[B]`, more being better: cross-entropy in nats, or margin or logit in logits."""
         if self.loss == "margin":
             return self.margin(logits)
         logits, own = self._rivals(logits)
-        confidence = logits.log_softmax(1).gather(1, own).squeeze(1)
+        scores = logits if self.loss == "logit" else logits.log_softmax(1)
+        confidence = scores.gather(1, own).squeeze(1)
         return confidence if self.targeted else -confidence
 
     def margin(self, logits: torch.Tensor) -> torch.Tensor:
@@ -46,17 +48,14 @@ class Goal:
         logits, own = self._rivals(logits)
         return (logits.argmax(1) == own.squeeze(1)) == self.targeted
 
-    def of(self, picture: int) -> Goal:
-        """The same for one picture of the batch."""
-        return Goal(self.classes[picture : picture + 1], self.targeted, self.loss, self.multi_label)
-
-    def at(self, pictures: torch.Tensor) -> Goal:
-        """The same for some pictures of the batch, by their numbers `[N]`, one of them perhaps several times, or by a mask `[B]`."""
-        return Goal(self.classes[pictures], self.targeted, self.loss, self.multi_label)
+    def of(self, pictures: int | torch.Tensor) -> Goal:
+        """The same for one picture of the batch, or for those that a mask `[B]` or their numbers `[N]` choose, one of them perhaps several times."""
+        chosen = slice(pictures, pictures + 1) if isinstance(pictures, int) else pictures
+        return Goal(self.classes[chosen], self.targeted, self.loss, self.multi_label)
 
     def repeated(self, count: int) -> Goal:
-        """The goal of a single picture for `count` versions of it."""
-        return Goal(self.classes.expand(count), self.targeted, self.loss, self.multi_label)
+        """The goal for `count` versions of every picture, all pictures in their first version first."""
+        return Goal(self.classes.repeat(count), self.targeted, self.loss, self.multi_label)
 
     def _rivals(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The logits of all that compete, and the column of each picture's class `[B, 1]`: all classes, or a label and its opposite."""
@@ -74,3 +73,13 @@ def runner_up(model: LoadedModel, logits: torch.Tensor) -> torch.Tensor:
     if model.multi_label:
         return (predicted + model.named) % model.classes
     return logits.scatter(1, predicted[:, None], -torch.inf).argmax(1)
+
+
+def answered(model: LoadedModel, classes: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """What the model answers, from logits `[B, K]`, for pictures that are or were of `classes` `[B]`: the most probable class, or with several
+    labels this class or its opposite. Int `[B]`."""
+    if not model.multi_label:
+        return model.predicted(logits)
+    opposite = (classes + model.named) % model.classes
+    kept = logits.gather(1, classes[:, None]) >= logits.gather(1, opposite[:, None])
+    return torch.where(kept[:, 0], classes, opposite)

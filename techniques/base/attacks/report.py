@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from model_zoo.deferred import torch
 from model_zoo.loaded import LoadedModel
-from techniques.base.attacks.goal import Goal
+from techniques.base.attacks.goal import Goal, answered
 from techniques.base.attacks.record import Record
 from techniques.base.attacks.survival import versions
 from techniques.base.attacks.task import Iterate, Task
@@ -115,14 +115,8 @@ class Report:
 
     def _turned(self, start: int, probabilities: torch.Tensor, changed: str, kept: str) -> str:
         """What became of the class `start`, with one of two verbs."""
-        end = self._answer(start, probabilities)
+        end = int(answered(self.model, torch.tensor([start], device=probabilities.device), probabilities[None]))
         return f"{kept} {percent(float(probabilities[end]))}" if end == start else f"{changed} {self._named(end, probabilities)}"
-
-    def _answer(self, start: int, probabilities: torch.Tensor) -> int:
-        """The class that a picture once of class `start` is said to be: the most probable one, or with several labels this or its opposite."""
-        if not self.model.multi_label:
-            return int(probabilities.argmax())
-        return start if probabilities[start] >= 0.5 else (start + self.model.classes // 2) % self.model.classes
 
     def _named(self, index: int, probabilities: torch.Tensor) -> str:
         return f"“{self.model.label(index)}” {percent(float(probabilities[index]))}"

@@ -60,7 +60,7 @@ def curve_chart(curve: Curve) -> str:
         low = 0.0
     ticks = nice_ticks(low, high)
     direct = len(lines) > 1
-    right = WIDTH - (min(116, 8 + BOLD * max(text_width(name) for name in lines)) if direct else 6)
+    right = WIDTH - (min(128, 8 + BOLD * max(text_width(name) for name in lines)) if direct else 6)
     grid, left, top, to_y = _vertical_axis(ticks, curve.y_label, right)
     to_x = _linear(x.min(), x.max(), left, right)
     body = [grid, _horizontal_axis(curve, x, to_x, top, left, right)]
@@ -212,7 +212,8 @@ def _readings(curve: Curve, lines: dict, x: np.ndarray, to_x: Callable, top: flo
         tick = curve.ticks[index] if index < len(curve.ticks) else ""
         where = tick or f"{curve.x_label} {number(value)}".strip()
         said = "\n".join(f"{name + ': ' if name else ''}{number(values[index])}" for name, values in lines.items())
-        parts.append(hover(borders[index], top, max(0.0, borders[index + 1] - borders[index]), PLOT_HEIGHT, f"{where}\n{said}", tick))
+        width = max(0.0, borders[index + 1] - borders[index])
+        parts.append(hover(borders[index], top, width, PLOT_HEIGHT, f"{where}\n{said}", tick, places[index]))
     return parts
 
 

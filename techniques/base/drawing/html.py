@@ -1,17 +1,19 @@
-"""A result as HTML that needs nothing else: pictures as embedded PNGs, charts as SVG. Notebooks show it."""
+"""A result as HTML that needs nothing else: pictures as embedded PNGs, animations as GIFs, charts as SVG. Notebooks show it."""
 
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from html import escape
 from typing import Any
 
 from techniques.base.drawing.charts import curve_chart, histogram_chart, predictions_chart, scatter_chart
 from techniques.base.drawing.colour import default_map, gradient_css
+from techniques.base.drawing.film import gif_bytes
 from techniques.base.drawing.pictures import (
-    animation_png, explain, gallery_scales, is_constant, item_image, magnification, png_bytes, scale_of,
+    explain, gallery_scales, is_constant, item_image, magnification, png_bytes, scale_of,
 )  # fmt: skip
-from techniques.base.drawing.sheets import outer_positions, row_of_pictures
+from techniques.base.drawing.sheets import outer_positions, row_of_pictures, tiles
 from techniques.base.drawing.svg import number
 from techniques.base.results import (
     Animation, Browser, Curve, Gallery, Heatmap, Histogram, Note, Picture, Predictions, Result, Scatter, Table, panels,
@@ -56,7 +58,7 @@ def _body(result: Result) -> str:
     if isinstance(result, Gallery):
         return _grid(result)
     if isinstance(result, Animation):
-        return _image(animation_png(result), result.caption)
+        return _image(gif_bytes(result), result.caption, "gif")
     if isinstance(result, Table):
         return _table(result)
     if isinstance(result, Note):
@@ -82,9 +84,9 @@ def _browser(browser: Browser) -> str:
         return _small("Nothing to show: there are no cells.")
     shown = []
     for path in paths[:OUTER]:
-        row, first = row_of_pictures(browser, path), (*path, browser.positions(*path)[0])
+        row, first = tiles(browser, path) or row_of_pictures(browser, path), (*path, browser.positions(*path)[0])
         if row:
-            shown.append(_small(" · ".join(path)) + _grid(Gallery(row.items[:INNER], row.names[:INNER])))
+            shown.append(_small(" · ".join(path)) + _grid(replace(row, items=row.items[:INNER], names=row.names[:INNER])))
         else:
             shown.append(_small(" · ".join(first)) + _body(browser.cell(*first)))
     count = sum(len(browser.positions(*path)) for path in paths)
@@ -92,10 +94,10 @@ def _browser(browser: Browser) -> str:
     return "".join(shown) + _small(f"{count} cells by {' and '.join(browser.axes)}; one of them is .cell({example}).")
 
 
-def _image(png: bytes, description: str) -> str:
+def _image(file: bytes, description: str, kind: str = "png") -> str:
     """Small pictures are shown larger with their pixels left sharp."""
-    source = base64.b64encode(png).decode()
-    return f'<img alt="{escape(description)}" src="data:image/png;base64,{source}" style="width:100%;image-rendering:pixelated">'
+    source = base64.b64encode(file).decode()
+    return f'<img alt="{escape(description)}" src="data:image/{kind};base64,{source}" style="width:100%;image-rendering:pixelated">'
 
 
 def _scale_bar(heatmap: Heatmap) -> str:

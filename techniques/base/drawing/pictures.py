@@ -1,4 +1,4 @@
-"""Heat maps, pictures and animations as PIL images, always with a scale that can be stated.
+"""Heat maps and pictures as PIL images, always with a scale that can be stated.
 
 An unsigned heat map runs from 0 to its largest value, a signed one from -m to m, where m is the largest absolute value:
 zero keeps its colour. Where a few pixels stand far above all others, as in most maps made of gradients, m is the value that
@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from techniques.base.drawing.colour import SIGNED_MAPS, colour_table, default_map
-from techniques.base.results import Animation, Gallery, Heatmap, Picture
+from techniques.base.results import Gallery, Heatmap, Picture
 
 Scale = tuple[float, float]
 MID_GREY = 128
@@ -128,14 +128,6 @@ def enlarge(image: Image.Image, least: int = 224) -> Image.Image:
     """The image with every pixel repeated until the longer side has at least `least` pixels."""
     factor = math.ceil(least / max(image.size))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST) if factor > 1 else image
-
-
-def animation_png(animation: Animation) -> bytes:
-    """All frames as one animated PNG: lossless, and shown by every browser."""
-    frames = [picture_image(Picture(frame)) for frame in animation.frames]
-    buffer = io.BytesIO()
-    frames[0].save(buffer, "PNG", save_all=True, append_images=frames[1:], duration=round(1000 / animation.rate), loop=0, compress_level=1)
-    return buffer.getvalue()
 
 
 def png_bytes(image: Image.Image) -> bytes:

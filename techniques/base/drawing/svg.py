@@ -49,9 +49,10 @@ def bar(x: float, y: float, width: float, height: float, fill: str, title: str =
     )
 
 
-def hover(x: float, y: float, width: float, height: float, title: str, tick: str = "") -> str:
-    """An invisible rectangle that says a number when the mouse rests on it; `tick` is the name that a page may be told at a click."""
-    named = f' data-tick="{escape(tick)}"' if tick else ""
+def hover(x: float, y: float, width: float, height: float, title: str, tick: str = "", at: float | None = None) -> str:
+    """An invisible rectangle that says a number when the mouse rests on it; `tick` is the name that a page may be told at a click,
+    `at` where a page may draw a line through what is said."""
+    named = (f' data-tick="{escape(tick)}"' if tick else "") + ("" if at is None else f' data-at="{at:.1f}"')
     return (
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"{named} style="fill:transparent;stroke:none">'
         f"<title>{escape(title)}</title></rect>"
