@@ -24,7 +24,7 @@ from techniques.base.batches import batch_size
 
 STARTS = 20  # pictures of noise that are asked about together
 HALVES = 5  # times that they are brought halfway to the picture
-PROBES = 100  # around the first point of the boundary, and sqrt(t) times as many around that of step t
+PROBES = 50  # around the first point of the boundary, and sqrt(t) times as many around that of step t
 THETA = 2.0**-12  # how near to the boundary a point is brought, as a share of its distance from the picture
 LENGTHS, MIDDLES = 10, 14  # questions for the length of a step, and for the boundary behind it
 FEWEST = 10  # probes that are worth a step
@@ -40,7 +40,7 @@ Grid = Annotated[int, Range(4, 512, 1, "cells a side"), Help("How fine the direc
     smallest="l2",
     limits="What it ends with is near, not nearest: more queries come closer. Where it finds no picture to start from, there may be one.",
 )
-def hop_skip_jump(task: Task, *, queries: Queries = 1000, grid: Grid = 32) -> Iterator[Iterate]:
+def hop_skip_jump(task: Task, *, queries: Queries = 600, grid: Grid = 32) -> Iterator[Iterate]:
     """At most `queries` forward passes per picture. Only whether the goal is reached is looked at, never a logit."""
     yield from task.one_by_one(lambda alone: _approach(alone, queries - 1, grid))
 
