@@ -51,7 +51,7 @@ def attack_race(
     model: LoadedModel,
     run: Run,
     *,
-    methods: Annotated[tuple[str, ...], Several(attacks), Help("The attacks that run against each other.")] = ("fgsm", "pgd"),
+    methods: Annotated[tuple[str, ...], Several(attacks), Help("The attacks that run against each other.")] = ("fgsm", "pgd", "deep_fool"),
     budget: Annotated[int, Range(3, 20000, 1, "passes"), Help("How many passes, there and back, each attack has for each picture.")] = 20,
     epsilon: Epsilon = 2.0,
     norm: Norm = "linf",
@@ -134,7 +134,8 @@ def _told(entries: list[Entry], noise: Entry) -> str:
     if entries:
         most = max(map(_success, entries))
         best = [entry for entry in entries if _success(entry) == most]
-        told.append(f"{_listed([entry.name for entry in best])} {'fools' if len(best) == 1 else 'fool'} the model on {percent(most)} of the pictures")
+        named = " and ".join(entry.name for entry in best) if len(best) < 3 else f"{len(best)} of {len(entries)} attacks"
+        told.append(f"{named} {'fools' if len(best) == 1 else 'fool'} the model on {percent(most)} of the pictures")
         if most and len(best) > 1:
             soonest, smallest = (min(best, key=partial(_won, of=of)) for of in ("after", "l2"))
             told.append(f"Soonest: {soonest.name}, after {_won(soonest, 'after'):g} passes")
@@ -145,7 +146,3 @@ def _told(entries: list[Entry], noise: Entry) -> str:
 
 def _won(entry: Entry, of: str) -> float:
     return median(getattr(lap, of) for lap in entry.laps if lap.reached)
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

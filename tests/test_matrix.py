@@ -37,7 +37,8 @@ SETTINGS = {  # fewer steps, squares, copies, masks and segments: cost, not mean
     "i_fgsm": {"steps": 2}, "mi_fgsm": {"steps": 2}, "one_pixel": {"generations": 2}, "square": {"queries": 20}, "random_search": {"queries": 20},
     "hop_skip_jump": {"queries": 200}, "zoo": {"queries": 300},
     "fooling_image": {"steps": 3}, "deep_fool": {"steps": 2, "classes": 3}, "lbfgs": {"searches": 1, "steps": 2}, "jsma": {"most": 0.5},
-    "carlini_wagner": {"searches": 1, "steps": 5},
+    "carlini_wagner": {"searches": 1, "steps": 5}, "robust_accuracy": {"method": "fgsm"}, "survival": {"points": 2},
+    "attack_race": {"methods": ["fgsm"], "budget": 3, "epsilon": 64}, "epsilon_sweep": {"largest": 64, "points": 2, "precision": 8.0},
 }  # fmt: skip
 YES = "yes"
 WRITE = os.environ.get("LOUPE_WRITE_MATRIX") == "1"
