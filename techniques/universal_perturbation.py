@@ -116,14 +116,10 @@ def universal_perturbation(
                 made.change = ball.shortened(made.change + step_size * ball.radius * ball.direction(gathered))
             reached += fooled
             run.show(show)
-        made.note(reached / len(made.learned), *logits_of(samples.only(made.held_out), model, part, partial(_with, made.change)))
-    after, noisy = logits_of(samples, model, run.part(epochs + 1, parts, "After"), partial(_with, made.change), partial(_with, noise))
+        made.note(reached / len(made.learned), *logits_of(samples.only(made.held_out), model, part, made.change.add))
+    after, noisy = logits_of(samples, model, run.part(epochs + 1, parts, "After"), made.change.add, noise.add)
     made.shares["learned from"][-1] = made.fooled(made.learned, after[made.learned])
     return show(said={"with it": after, "with white noise": noisy, "as they are": before})
-
-
-def _with(change: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-    return (pixels + change).clamp(0, 1)
 
 
 def _gradient(made: Universal, positions: list[int], run: Run) -> tuple[torch.Tensor, int]:
@@ -143,7 +139,7 @@ def _answer(made: Universal, limit: str, noise: torch.Tensor, said: dict[str, to
     epochs = torch.arange(len(made.shares["learned from"])).float()
     if said:
         lines["white noise"] = torch.full_like(epochs, made.fooled(made.unmet, said["with white noise"][made.unmet]))
-    changes = {"with it": partial(_with, made.change), "with white noise": partial(_with, noise)}
+    changes = {"with it": made.change.add, "with white noise": noise.add}
     labels = {"with it": f"Universal perturbation, {limit}", "with white noise": f"White noise, {limit}"}
     return Answer(
         Picture(made.change[0], signed=True, caption="The perturbation, the same for all pictures; drawing magnifies it"),

@@ -33,6 +33,7 @@ ATTACKS = ("fgsm", "i_fgsm", "mi_fgsm", "pgd")
 # what they make of a picture may have white pixels
 WHITEN = (
     "trust_table", "eot", "ensemble_attack", "epsilon_sweep", "robust_accuracy", "survival", "fooling_image", "lbfgs", "jsma", "universal_perturbation",
+    "adversarial_patch",
 )  # fmt: skip
 FLAT = "No region stands out: every pixel has the same value."
 GREY = {(128, 128, 128)}

@@ -4,6 +4,7 @@ scaled, brighter or darker, noisy, out of focus."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,27 +33,27 @@ class Reach:
 def warped(pixels: torch.Tensor, *, scale: float = 1.0, rotation: float = 0.0, down: float = 0.0, across: float = 0.0) -> torch.Tensor:
     """Pictures `[B, C, H, W]` enlarged by `scale` around their middle, turned counterclockwise by `rotation` degrees, then moved by shares
     of their height and width; bilinear. Beyond its border a picture goes on as it ends there."""
-    grid = places(pixels.shape[2:], tuple(pixels.shape[2:]), (scale, scale), rotation, down, across)
-    return torch.nn.functional.grid_sample(pixels, grid.to(pixels).expand(len(pixels), -1, -1, -1), padding_mode="border", align_corners=False)
+    height, width = pixels.shape[2:]
+    grid = places((height, width), (scale * height, scale * width), [(rotation, down, across)]).to(pixels)
+    return torch.nn.functional.grid_sample(pixels, grid.expand(len(pixels), -1, -1, -1), padding_mode="border", align_corners=False)
 
 
-def places(
-    size: tuple[int, int], sides: tuple[float, float], scale: tuple[float, float], rotation: float, down: float, across: float
-) -> torch.Tensor:
-    """For each pixel of a picture of `size` the place in a source that is laid over it, `[1, H, W, 2]` as `grid_sample` wants it.
+def places(size: tuple[int, int], sides: tuple[float, float], moves: Sequence[tuple[float, float, float]]) -> torch.Tensor:
+    """For each pixel of a picture of `size` the place in a source that is laid over it, `[N, H, W, 2]` as `grid_sample` wants it.
 
-    The source is `sides` (height, width) pixels large before it is enlarged by `scale` (down, across), turned counterclockwise by `rotation`
-    degrees around its middle, and moved from the picture's middle by shares of its height and width.
+    The source is `sides` (height, width) pixels large in the picture, turned counterclockwise around its middle by a rotation in degrees,
+    and moved from the picture's middle down and across by shares of its height and width: one of the N `moves`.
     """
-    (height, width), angle = size, math.radians(rotation)
-    cosine, sine = math.cos(angle), math.sin(angle)
-    tall, wide = scale[0] * sides[0], scale[1] * sides[1]
-    # from the picture's coordinates, -1 to 1 from border to border, to the source's: moved back, turned back, made smaller
-    matrix = [
-        [cosine * width / wide, -sine * height / wide, -2 * (cosine * across * width - sine * down * height) / wide],
-        [sine * width / tall, cosine * height / tall, -2 * (sine * across * width + cosine * down * height) / tall],
-    ]
-    return torch.nn.functional.affine_grid(torch.tensor([matrix]), [1, 1, height, width], align_corners=False)
+    (height, width), (tall, wide) = size, sides
+    matrices = []
+    for rotation, down, across in moves:
+        cosine, sine = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
+        # from the picture's coordinates, -1 to 1 from border to border, to the source's: moved back, turned back, made smaller
+        matrices.append([
+            [cosine * width / wide, -sine * height / wide, -2 * (cosine * across * width - sine * down * height) / wide],
+            [sine * width / tall, cosine * height / tall, -2 * (sine * across * width + cosine * down * height) / tall],
+        ])  # fmt: skip
+    return torch.nn.functional.affine_grid(torch.tensor(matrices), [len(matrices), 1, height, width], align_corners=False)
 
 
 def transformed(pixels: torch.Tensor, reach: Reach, generator: torch.Generator) -> torch.Tensor:

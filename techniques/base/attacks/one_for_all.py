@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MOST = 10  # pictures of one step: more of them move the change less often
 BATCH = 16  # pictures that are looked at in one pass
 LABELS = 10  # answers that are counted
-Change = Callable[["torch.Tensor"], "torch.Tensor"]
+Change = Callable[["torch.Tensor"], "torch.Tensor"]  # of pictures; what comes out is clipped to [0, 1]
 
 HeldOut = Annotated[
     int, Range(0, 50, 5, "% of the pictures"), Help("So many are not learned from, but tell whether the result holds for pictures it has never met.")
@@ -53,7 +53,7 @@ def logits_of(samples: Samples, model: LoadedModel, run: Run, *changes: Change) 
         pixels = part.pixels
         for answers, change in zip(found, changes):
             run.check()
-            answers.append(model.valid_logits(change(pixels)).cpu())
+            answers.append(model.valid_logits(change(pixels).clamp(0, 1)).cpu())
     return tuple(map(torch.cat, found))
 
 
@@ -61,7 +61,7 @@ def examples(samples: Samples, model: LoadedModel, changes: Mapping[str, Change]
     """A few pictures, each as it is and under each of the `changes`, side by side, with what the model says to it. `labels` says what a
     changed picture is called when it is sent on."""
     changes = {"as it is": lambda pixels: pixels, **changes}
-    pictures = torch.cat([change(sample.pixels) for sample in samples for change in changes.values()])
+    pictures = torch.cat([change(sample.pixels).clamp(0, 1) for sample in samples for change in changes.values()])
     logits = torch.cat([model.valid_logits(part) for part in parts(pictures, batch_size(model))])
     said = answered(model, model.predicted(logits[:: len(changes)]).repeat_interleave(len(changes)), logits)
     names = [f"{model.label(int(answer))} {percent(float(share[answer]))}" for answer, share in zip(said, model.shares(logits))]
