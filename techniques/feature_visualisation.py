@@ -15,9 +15,9 @@ from typing import Annotated, Literal, NamedTuple
 
 from techniques.base import (
     TECHNIQUES, Animation, Curve, Gallery, Help, LayerName, LoadedModel, Note, ParameterError, Predictions, Range, Run, Sample, Seed,
-    TargetClass, technique, torch,
+    TargetClass, technique, torch, visualisation,
 )  # fmt: skip
-from techniques.base.visualisation import Aim, Climb, Climbed, maximise
+from techniques.base.visualisation import Aim, Climb, Climbed
 from techniques.base.visualisation.frames import Frames, animation
 from techniques.base.visualisation.report import Report
 from techniques.base.visualisation.variants import AS_SET, Variants, climbs
@@ -57,9 +57,9 @@ def feature_visualisation(
     model: LoadedModel,
     run: Run,
     *,
-    of: Annotated[
+    maximise: Annotated[
         Literal["class", "channels", "neurons", "whole layer", "direction of the picture", "random directions"],
-        Help("The class chosen at the top; channels of the layer, everywhere or in the middle; all of it; or sums of channels."),
+        Help("The class of the top of the page; channels of its layer, everywhere or in the middle; all of them; or sums of them."),
     ] = "class",
     first: Annotated[int, Range(0, 65535), Help("The number of the first channel.")] = 0,
     count: Annotated[int, Range(1, MOST, 1, "pictures"), Help("How many, side by side.")] = 1,
@@ -68,7 +68,7 @@ def feature_visualisation(
     size: Annotated[int, SIZES, Help("Side of the pictures; 0 for the model's own. Many networks allow another, and less is faster.")] = 0,
     steps: Annotated[int, Range(1, 1024, 1, "steps"), Help("How many steps; more are clearer.")] = DEFAULT.steps,
     learning_rate: Annotated[float, Range(0.001, 1, 0.001), Help("How large the steps are.")] = DEFAULT.learning_rate,
-    l2: Annotated[float, Range(0, 10, 0.05), Help("Pulls each pixel to grey; 1 holds the contrast at a quarter of the range.")] = DEFAULT.l2,
+    l2: Annotated[float, Range(0, 10, 0.05), Help("Pulls each pixel to grey, against contrast.")] = DEFAULT.l2,
     total_variation: Annotated[float, Range(0, 2, 0.01), Help("Pulls each pixel to its neighbours, against grain.")] = DEFAULT.total_variation,
     blur_every: Annotated[int, Range(0, 100, 1, "steps"), Help("A slight blur every so many steps; 0 for never.")] = DEFAULT.blur_every,
     jitter: Annotated[float, Range(0, 25, 0.5, "% of the size"), Help("How far the picture is moved at random at each step.")] = DEFAULT.jitter,
@@ -87,7 +87,7 @@ def feature_visualisation(
     climb = Climb(steps, learning_rate, l2, total_variation, blur_every, jitter, rotation, scale, fourier, decorrelated)
     ways = climbs(beside, climb, TECHNIQUES["feature_visualisation"].params)
     run.check()
-    wanted = _wanted(sample, model, of, first, count, pick == "at random", target, layer, seed)
+    wanted = _wanted(sample, model, maximise, first, count, pick == "at random", target, layer, seed)
     if len(wanted.aim) * len(ways) > MOST:
         raise ParameterError(f"{len(wanted.aim)} pictures in {len(ways)} ways are more than {MOST}. Choose fewer.")
     where = wanted.aim.layer.name if wanted.aim.layer else ""
@@ -102,7 +102,7 @@ def feature_visualisation(
             run.show(lambda: _unfinished(report, done, way, pictures, step, values))
 
         part = run.part(number, len(ways), way) if len(ways) > 1 else run
-        done[way] = maximise(model, wanted.aim, changed, part, seed=seed, start=begin, size=(size, size) if size else None, see=see)
+        done[way] = visualisation.maximise(model, wanted.aim, changed, part, seed=seed, start=begin, size=(size, size) if size else None, see=see)
     run.check()
     predictions = report.predictions(done)
     gallery = report.gallery({way: climbed.pictures for way, climbed in done.items()})
@@ -119,29 +119,29 @@ def _unfinished(report: Report, done: dict[str, Climbed], way: str, pictures: to
 
 
 def _wanted(
-    sample: Sample, model: LoadedModel, of: str, first: int, count: int, random: bool, target: int | None, layer: str | None, seed: int
+    sample: Sample, model: LoadedModel, maximise: str, first: int, count: int, random: bool, target: int | None, layer: str | None, seed: int
 ) -> Wanted:
     generator = torch.Generator().manual_seed(seed)
-    if of == "class":
+    if maximise == "class":
         shares = model.probabilities(sample.pixels)[0, : model.named].cpu()
         order = torch.randperm(len(shares), generator=generator) if random else shares.argsort(descending=True, stable=True)
         chosen = order[0] if target is None and random else model.predicted(shares) if target is None else target
         classes = tuple(dict.fromkeys([int(chosen), *order.tolist()]))[:count]
         return Wanted(Aim.at_classes(model, classes), tuple(model.label(index) for index in classes), classes)
     place = model.layer(layer or model.default_layer or model.layers[-1].name)
-    if of == "whole layer":
+    if maximise == "whole layer":
         return Wanted(Aim(place, None), (f"all of {place.name}",))
-    if of == "direction of the picture":
+    if maximise == "direction of the picture":
         return Wanted(Aim.at_answer(model, place, sample.pixels), (f"as {sample.origin}",))
-    if of == "random directions":
+    if maximise == "random directions":
         directions = torch.nn.functional.normalize(torch.randn(count, place.channels, generator=generator))
         return Wanted(Aim(place, directions), tuple(f"direction {number}" for number in range(1, count + 1)))
     if first >= place.channels and not random:
         raise ParameterError(f"First: received {first}, but the channels of {place.name} are numbered from 0 to {place.channels - 1}.")
     numbers = torch.randperm(place.channels, generator=generator) if random else torch.arange(first, place.channels)
     channels = numbers[:count].tolist()
-    word = "unit" if place.kind == "vector" else "channel" if of == "channels" else "neuron"
-    return Wanted(Aim.at_channels(place, channels, centre=of == "neurons"), tuple(f"{word} {number}" for number in channels))
+    word = "unit" if place.kind == "vector" else "channel" if maximise == "channels" else "neuron"
+    return Wanted(Aim.at_channels(place, channels, centre=maximise == "neurons"), tuple(f"{word} {number}" for number in channels))
 
 
 def _sized(pixels: torch.Tensor, size: int) -> torch.Tensor:

@@ -63,7 +63,7 @@ def test_several_classes_are_counted(tiny_models):
 @pytest.mark.parametrize(("of", "word"), [("channels", "channel"), ("neurons", "neuron")])
 def test_channels_are_those_from_the_first_on_and_each_answers_more_to_its_own_picture(tiny_models, of, word):
     model = tiny_models["cnn"]
-    answer = visualise(model, of=of, layer="1", first=9, count=8, steps=30)
+    answer = visualise(model, maximise=of, layer="1", first=9, count=8, steps=30)
     assert answer.pictures.names == (f"{word} 9", f"{word} 10", f"{word} 11")  # of twelve
     maps = torch.stack([answers(model, "1", item.values) for item in answer.pictures.items])[:, 9:]
     numbers = maps[:, :, 8, 8] if of == "neurons" else maps.mean((2, 3))
@@ -73,7 +73,7 @@ def test_channels_are_those_from_the_first_on_and_each_answers_more_to_its_own_p
 
 def test_a_dense_layer_has_units(tiny_models):
     model = tiny_models["one_channel"]
-    answer = visualise(model, of="channels", layer="7", first=3, count=2, steps=20)
+    answer = visualise(model, maximise="channels", layer="7", first=3, count=2, steps=20)
     assert answer.pictures.names == ("unit 3", "unit 4")
     units = torch.stack([answers(model, "7", item.values).flatten() for item in answer.pictures.items])[:, 3:5]
     assert (units.diagonal() > units.flip(0).diagonal()).all()
@@ -81,18 +81,18 @@ def test_a_dense_layer_has_units(tiny_models):
 
 def test_random_channels_are_any_and_none_twice(tiny_models):
     model = tiny_models["cnn"]
-    names = visualise(model, of="channels", layer="1", count=12, pick="at random", steps=1).pictures.names
+    names = visualise(model, maximise="channels", layer="1", count=12, pick="at random", steps=1).pictures.names
     assert sorted(names, key=lambda name: int(name.split()[1])) == [f"channel {number}" for number in range(12)] != list(names)
 
 
 def test_a_whole_layer_and_the_direction_of_the_picture_are_one_picture_each(tiny_models):
     model = tiny_models["cnn"]
-    whole = visualise(model, of="whole layer", layer="1", count=5, steps=20)
+    whole = visualise(model, maximise="whole layer", layer="1", count=5, steps=20)
     before = float(answers(model, "1", sample_for(model).pixels[0].numpy()).square().mean())
-    from_picture = visualise(model, of="whole layer", layer="1", start="picture", steps=20)
+    from_picture = visualise(model, maximise="whole layer", layer="1", start="picture", steps=20)
     after = [float(answers(model, "1", made.pictures.items[0].values).square().mean()) for made in (whole, from_picture)]
     assert len(whole.pictures.items) == 1 and after[1] > before
-    answer = visualise(model, of="direction of the picture", layer="1", steps=40)
+    answer = visualise(model, maximise="direction of the picture", layer="1", steps=40)
     wanted, noise = (answers(model, "1", values).mean((1, 2)) for values in (sample_for(model).pixels[0].numpy(), answer.animation.frames[0]))
     found = answers(model, "1", answer.pictures.items[0].values).mean((1, 2))
     assert answer.pictures.names == ("as noise",) and float(found @ wanted) > 1.2 * float(noise @ wanted)
@@ -100,22 +100,22 @@ def test_a_whole_layer_and_the_direction_of_the_picture_are_one_picture_each(tin
 
 def test_a_channel_that_the_layer_does_not_have_is_refused_with_those_it_has(tiny_models):
     with pytest.raises(ParameterError, match="First: received 12, but the channels of 1 are numbered from 0 to 11."):
-        visualise(tiny_models["cnn"], of="channels", layer="1", first=12)
+        visualise(tiny_models["cnn"], maximise="channels", layer="1", first=12)
 
 
 def test_a_model_whose_layers_have_no_places_is_asked_for_units_of_its_last(tiny_models):
     from tests.test_contract import linear
 
-    assert visualise(linear(), of="channels", count=2).pictures.names == ("unit 0", "unit 1")
+    assert visualise(linear(), maximise="channels", count=2).pictures.names == ("unit 0", "unit 1")
 
 
 def test_settings_stand_side_by_side_and_each_does_what_it_would_do_alone(tiny_models):
     model = tiny_models["cnn"]
     ways = ("as set", "l2=2", "fourier=no learning_rate=0.01")
-    answer = visualise(model, of="channels", layer="1", first=2, count=2, beside=ways)
+    answer = visualise(model, maximise="channels", layer="1", first=2, count=2, beside=ways)
     assert answer.pictures.columns == 3
     assert answer.pictures.names == tuple(f"channel {number}, {way}" for number in (2, 3) for way in ("As set", "L2 2", ways[2]))
-    alone = visualise(model, of="channels", layer="1", first=2, count=2, fourier=False, learning_rate=0.01)
+    alone = visualise(model, maximise="channels", layer="1", first=2, count=2, fourier=False, learning_rate=0.01)
     for there, here in ((2, 0), (5, 1)):
         np.testing.assert_array_equal(answer.pictures.items[there].values, alone.pictures.items[here].values)
     assert list(answer.objective.lines) == list(answer.pictures.names) and answer.animation.frames.shape[2:] == (64, 96)
@@ -140,7 +140,7 @@ def test_a_change_that_cannot_be_made_is_refused_in_a_sentence(tiny_models, chan
 
 def test_more_pictures_than_a_run_holds_are_refused(tiny_models):
     with pytest.raises(ParameterError, match="24 pictures in 3 ways are more than 64. Choose fewer."):
-        visualise(tiny_models["transformer"], of="channels", count=24, beside=("as set", "l2=2", "l2=0.5"))
+        visualise(tiny_models["transformer"], maximise="channels", count=24, beside=("as set", "l2=2", "l2=0.5"))
 
 
 def test_the_animation_goes_from_the_start_to_the_picture_with_each_step_named(tiny_models):
@@ -171,7 +171,7 @@ def test_unfinished_pictures_are_shown_and_the_last_of_them_are_those_of_the_end
 
 
 def test_another_size_is_another_size_of_the_pictures(tiny_models):
-    answer = visualise(tiny_models["one_channel"], of="channels", layer="3", size=48, start="picture", steps=2)
+    answer = visualise(tiny_models["one_channel"], maximise="channels", layer="3", size=48, start="picture", steps=2)
     assert answer.pictures.items[0].values.shape == (1, 48, 48)
 
 
