@@ -10,10 +10,11 @@ import torch
 from benchmarks import cases
 from benchmarks.cases import Case
 from benchmarks.class_maps import CLASS_MAPS
+from benchmarks.feature_pictures import FEATURE_PICTURES
 from benchmarks.measure import costs
 from benchmarks.pixel_maps import PIXEL_MAPS
 
-CASES = cases.CASES | CLASS_MAPS | PIXEL_MAPS
+CASES = cases.CASES | CLASS_MAPS | PIXEL_MAPS | FEATURE_PICTURES
 
 HEAD = """| Technique | Against | Time, ours / theirs | Peak memory, ours / theirs | Allowed |
 |---|---|---|---|---|"""

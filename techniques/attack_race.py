@@ -22,7 +22,7 @@ from techniques.base import (
     TECHNIQUES, Curve, Epsilon, Gallery, Help, LoadedModel, Note, Picture, Range, Run, Sample, Samples, Seed, Several, Table, TargetClass, technique,
     torch,
 )  # fmt: skip
-from techniques.base.attacks import Ball, Norm, answered, attacks, limit_of, limit_in_words, settings_of
+from techniques.base.attacks import Ball, Norm, answered, attacks, limit_in_words, limit_of, none_fits, settings_of
 from techniques.base.attacks.race import Entry, Race
 from techniques.base.drawing.svg import percent
 
@@ -31,15 +31,10 @@ POINTS = 41  # of the curve of success
 
 
 class Answer(NamedTuple):
-    table: Table
+    standings: Table
     success: Curve
     pictures: Gallery
     note: Note
-
-
-def none_fits(model: LoadedModel) -> str | None:
-    """Why no attack can be run on this model; None when one can."""
-    return None if any(TECHNIQUES[name].why_not(model) is None for name in attacks()) else "none of the attacks works on it."
 
 
 @technique(
@@ -56,7 +51,7 @@ def attack_race(
     model: LoadedModel,
     run: Run,
     *,
-    methods: Annotated[tuple[str, ...], Several(attacks), Help("The attacks that run against each other.")] = ("fgsm", "pgd"),
+    methods: Annotated[tuple[str, ...], Several(attacks), Help("The attacks that run against each other.")] = ("fgsm", "pgd", "deep_fool"),
     budget: Annotated[int, Range(3, 20000, 1, "passes"), Help("How many passes, there and back, each attack has for each picture.")] = 20,
     epsilon: Epsilon = 2.0,
     norm: Norm = "linf",
@@ -83,11 +78,11 @@ def attack_race(
 
 
 def _answer(entries: list[Entry], controls: list[Entry], refused: dict[str, str], samples: Samples, model: LoadedModel, budget: int) -> Answer:
-    rows = [*map(_row, entries), *((title, *("",) * (len(COLUMNS) - 2), "does not fit this model") for title in refused), *map(_row, controls)]
+    empty = [(title, *("",) * (len(COLUMNS) - 2), "does not fit this model") for title in refused]
     counted = f"{len(samples)} picture{'s' * (len(samples) > 1)}"
     caption = f"{counted}, up to {budget} passes each; medians, those before “passes” over the pictures that are fooled"
     return Answer(
-        Table(COLUMNS, tuple(rows), caption=caption),
+        Table(COLUMNS, (*map(_row, entries), *empty, *map(_row, controls)), caption=caption),
         _curve([*entries, controls[0]], budget),
         _gallery([*entries, controls[0]], samples[0], model),
         Note(" ".join([_told(entries, controls[0]), *(f"{title}: {reason}" for title, reason in refused.items())])),
@@ -108,8 +103,9 @@ def _success(entry: Entry) -> float:
 
 def _curve(entries: list[Entry], budget: int) -> Curve:
     """The share of pictures for which each attack succeeds when it is stopped after so many passes."""
-    passes = torch.linspace(0, budget, POINTS)
-    lines = {entry.name: torch.tensor([mean(float(lap.reached_after(spent)) for lap in entry.laps) for spent in passes.tolist()]) for entry in entries}
+    passes, lines = torch.linspace(0, budget, POINTS), {}
+    for entry in entries:
+        lines[entry.name] = torch.tensor([mean(float(lap.reached_after(spent)) for lap in entry.laps) for spent in passes.tolist()])
     return Curve(passes, lines, x_label="passes", y_label="success", caption="The share of pictures that are fooled after so many passes")
 
 
@@ -138,18 +134,15 @@ def _told(entries: list[Entry], noise: Entry) -> str:
     if entries:
         most = max(map(_success, entries))
         best = [entry for entry in entries if _success(entry) == most]
-        told.append(f"{_listed([entry.name for entry in best])} {'fools' if len(best) == 1 else 'fool'} the model on {most:.0%} of the pictures")
+        named = " and ".join(entry.name for entry in best) if len(best) < 3 else f"{len(best)} of {len(entries)} attacks"
+        told.append(f"{named} {'fools' if len(best) == 1 else 'fool'} the model on {percent(most)} of the pictures")
         if most and len(best) > 1:
             soonest, smallest = (min(best, key=partial(_won, of=of)) for of in ("after", "l2"))
             told.append(f"Soonest: {soonest.name}, after {_won(soonest, 'after'):g} passes")
             told.append(f"Smallest change: {smallest.name}, L2 {_won(smallest, 'l2'):.3g}")
-    told.append(f"White noise at the same distance does so on {_success(noise):.0%}")
+    told.append(f"White noise at the same distance does so on {percent(_success(noise))}")
     return ". ".join(told) + "."
 
 
 def _won(entry: Entry, of: str) -> float:
     return median(getattr(lap, of) for lap in entry.laps if lap.reached)
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

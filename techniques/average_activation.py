@@ -65,7 +65,7 @@ def two_pictures(samples: Samples) -> dict[str, Samples]:
     """Each of exactly two pictures as a group of its own, by name."""
     if len(samples) != 2:
         other = "named groups" if len(samples.groups) > 1 else "classes"
-        hint = "Add another one." if len(samples) < 2 else f"Choose two of them, or set groups to {other}."
+        hint = ("Add two.", "Add another one.")[len(samples)] if len(samples) < 2 else f"Choose two of them, or set groups to {other}."
         raise ParameterError(f"Comparing pictures takes exactly two of them; received {len(samples)}. {hint}")
     names = samples.origins
     if names[0] == names[1]:

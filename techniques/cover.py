@@ -29,7 +29,7 @@ class Answer(NamedTuple):
     covered: Gallery
     predictions: Predictions
     grad_cam: Gallery | None
-    smoothgrad: Gallery | None
+    smooth_grad: Gallery | None
     note: Note
 
 
@@ -100,7 +100,7 @@ def cover(
     run.show(lambda: answer)
     gradients = smooth_gradients(model, pictures, target, run, samples=samples, deviation=deviation_for(sample.pixels, NOISE), seed=seed)
     caption = f"How strongly each pixel moves the logit of “{model.label(target)}”, mean of {samples} noisy copies, on one scale"
-    return answer._replace(smoothgrad=_maps(gradients.amax(1), pictures, names, "logit per unit of intensity", caption))
+    return answer._replace(smooth_grad=_maps(gradients.amax(1), pictures, names, "logit per unit of intensity", caption))
 
 
 def _note(story: list[str], missing: str | None) -> Note:

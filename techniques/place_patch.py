@@ -76,7 +76,7 @@ def place_patch(
     target: TargetClass = None,
     mask: Mask = None,
     patch: Annotated[
-        Literal["by its name", "first", "last"], Help("Which picture of the set is the patch: the last one that is called so, else the first; or by its place.")
+        Literal["by its name", "first", "last"], Help("Which picture of the set is the patch: the last one that is called so, else the last of all; or by its place.")
     ] = "by its name",
     shape: Shape = "round",
     across: Annotated[int, Range(0, 100, 1, "% from the left"), Help("Where the middle of the patch lies, where nothing is painted.")] = 70,
@@ -115,7 +115,8 @@ def place_patch(
 def _position(samples: Samples, patch: str) -> int:
     """The number of the patch in the set."""
     called = [number for number, origin in enumerate(samples.origins) if origin.lower().startswith(NAME)]
-    return {"first": 0, "last": len(samples) - 1, "by its name": (called or [0])[-1]}[patch]
+    last = len(samples) - 1
+    return {"first": 0, "last": last, "by its name": (called or [last])[-1]}[patch]
 
 
 def _painted(mask: tuple | None, rotation: float) -> list[Placement]:

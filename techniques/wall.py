@@ -121,7 +121,7 @@ def _rows(sample: Sample, model: LoadedModel, chosen_on: LoadedModel, label: str
     }[classes]
     for index in dict.fromkeys(found):
         of = "" if model is chosen_on else f", {model.title}"
-        yield Row(sample, model, index, f"{sample.origin}{of}: {model.label(index)} {shares[index]:.0%}")
+        yield Row(sample, model, index, f"{sample.origin}{of}: {model.label(index)} {100 * shares[index]:.0f} %")
 
 
 def _columns(name: str, layers: tuple[str, ...]) -> list[Column]:

@@ -19,6 +19,13 @@ torch.set_num_threads(1)  # tiny models: more threads cost more than they bring
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_collection_modifyitems(items) -> None:
+    """Where tests are shared out among processes, those in the browser stay together: two Chromiums would starve each other."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("browser"))
+
+
 @pytest.fixture(scope="session")
 def tiny_models() -> dict[str, LoadedModel]:
     """The tiny models by name; techniques must leave them as they are."""

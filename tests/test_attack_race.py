@@ -21,11 +21,11 @@ techniques.catalogue()
 
 
 def race(model, *samples, **settings):
-    return techniques.run("attack_race", list(samples), model, **settings)
+    return techniques.run("attack_race", list(samples), model, **{"methods": ("fgsm", "pgd"), **settings})
 
 
 def row(answer, name: str) -> dict:
-    return next(dict(zip(answer.table.columns, row)) for row in answer.table.rows if row[0] == name)
+    return next(dict(zip(answer.standings.columns, row)) for row in answer.standings.rows if row[0] == name)
 
 
 @pytest.fixture
@@ -157,4 +157,4 @@ def test_an_attack_that_does_not_fit_has_an_empty_row_and_a_sentence(add, tiny_m
 def test_rows_come_as_pictures_are_attacked(tiny_models):
     model, shown = tiny_models["cnn"], []
     race(model, random_sample(model), random_sample(model, 2), budget=5, run=Run(show=shown.append))
-    assert [[line[0] for line in answer.table.rows[:-2]] for answer in shown] == [["FGSM"]] * 2 + [["FGSM", "PGD"]] * 2
+    assert [[line[0] for line in answer.standings.rows[:-2]] for answer in shown] == [["FGSM"]] * 2 + [["FGSM", "PGD"]] * 2

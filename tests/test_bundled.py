@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 
 import model_zoo
+import techniques
 from model_zoo.bundled import BUNDLED, DIGITS, IMAGENETTE
 from techniques.base import Sample
 from techniques.base.pictures import read_picture
-from ui.samples import digits, sample
+from ui.samples import digits, photographs, sample
 
 WORDNET = {
     "n01440764": "tench", "n02102040": "English springer", "n02979186": "cassette player", "n03000684": "chain saw", "n03028079": "church",
@@ -60,6 +61,19 @@ def test_every_sample_digit_is_read(digit):
 def test_the_samples_of_its_own_classes_are_recognised(name):
     label, share = predicted(model_zoo.load("bundled/imagenette"), sample(name))
     assert label == sample(name).title.lower() and share > 0.5
+
+
+def test_of_the_picture_the_page_opens_with_grad_cam_marks_the_object_and_covering_or_fgsm_changes_the_answer():
+    model, first = model_zoo.load("bundled/imagenette"), photographs()[0]
+    picture = Sample.from_image(read_picture(first.path).image, model, first.title)
+    answer = techniques.run("cover", picture, model, region="what Grad-CAM marks", samples=1)
+    values = answer.grad_cam.items[0].values
+    assert values[:, :64].mean() > 3 * values[:, 64:].mean()  # the steeple stands in the left two fifths; beside it is sky
+    before, covered = answer.predictions.probabilities
+    church = model.find_label("church")
+    assert before.argmax() == church and before[church] > 0.7 and covered[church] < 0.3
+    original, attacked, noisy = techniques.run("fgsm", picture, model).predictions.probabilities
+    assert original.argmax() == noisy.argmax() == church != attacked.argmax()
 
 
 def test_the_digits_model_reads_99_percent_of_the_test_digits(shared_folder):

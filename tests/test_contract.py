@@ -50,6 +50,7 @@ from techniques.base import (
     Technique,
     execute,
 )  # fmt: skip
+from techniques.base.attacks.memory import MEMORY
 from techniques.base.results import KINDS, all_arrays, panels
 from tests.tiny_models import TINY_MODELS
 
@@ -89,6 +90,12 @@ def fitting(technique, model) -> LoadedModel:
     if technique.why_not(model):
         pytest.skip(f"{technique.title} does not work on {model.title}, and says so")
     return model
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_remembered(monkeypatch) -> None:
+    """Every run is a whole one."""
+    monkeypatch.setattr(MEMORY, "limit", 0)
 
 
 def given(technique: Technique, model: LoadedModel) -> Sample | Samples:

@@ -93,7 +93,7 @@ def test_two_areas_do_not_influence_each_other(tiny_model):
     both = techniques.run("cover", sample, tiny_model, mask=masks, target=0)
     for number, mask in enumerate(masks, 1):
         alone = techniques.run("cover", sample, tiny_model, mask=mask, target=0)
-        for panel in ("covered", "grad_cam", "smoothgrad"):
+        for panel in ("covered", "grad_cam", "smooth_grad"):
             assert np.array_equal(getattr(both, panel).items[number].values, getattr(alone, panel).items[1].values), panel
         # the predictions go through the network as one batch, which rounds differently for another number of pictures
         assert np.allclose(both.predictions.logits[number], alone.predictions.logits[1], atol=1e-5)
@@ -120,7 +120,7 @@ def test_without_noise_in_the_picture_smoothgrad_is_the_saliency_of_each_picture
     model = tiny_models["cnn"]
     even = Sample.from_pixels(torch.full((3, 32, 32), 0.4), "even")  # its values have no range, so the noise has no width
     answer = techniques.run("cover", even, model, fill="white", samples=2)
-    for picture, found in zip(answer.covered.items, answer.smoothgrad.items):
+    for picture, found in zip(answer.covered.items, answer.smooth_grad.items):
         target = int(model.predicted(torch.from_numpy(answer.predictions.logits[0])))
         expected = techniques.run("saliency", Sample.from_pixels(picture.values, ""), model, target=target).saliency.values
         assert np.allclose(found.values, expected, rtol=1e-4, atol=1e-6)  # sums of a batch of two
@@ -147,7 +147,7 @@ def test_painted_areas_and_what_grad_cam_marks_stand_side_by_side(tiny_models):
 
 def test_a_model_without_places_leaves_grad_cam_out_and_does_the_rest():
     answer = techniques.run("cover", sample_for(linear()), linear())
-    assert answer.grad_cam is None and len(answer.smoothgrad.items) == 2
+    assert answer.grad_cam is None and len(answer.smooth_grad.items) == 2
     assert answer.note.text.endswith("Grad-CAM is left out: no layer of this model has places in the picture.")
 
 
@@ -169,7 +169,7 @@ def test_where_grad_cam_marks_nothing_a_sentence_says_so():
 def test_predictions_are_shown_first_then_the_maps(tiny_models):
     shown = []
     execute(techniques.find("cover"), sample_for(tiny_models["cnn"]), tiny_models["cnn"], run=Run(show=shown.append))
-    assert [(answer.grad_cam is None, answer.smoothgrad is None) for answer in shown] == [(True, True), (False, True)]
+    assert [(answer.grad_cam is None, answer.smooth_grad is None) for answer in shown] == [(True, True), (False, True)]
 
 
 @pytest.fixture(scope="module")

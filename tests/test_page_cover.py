@@ -38,16 +38,16 @@ def expect_covered(page, *parts: str) -> None:
     """The answer to the last step is there, and it is about areas with these shares."""
     for part in parts:
         expect(page.locator("#cover-note")).to_contain_text(part)
-    expect(page.locator("#cover-smoothgrad loupe-map canvas").first).to_be_visible()
+    expect(page.locator("#cover-smooth_grad loupe-map canvas").first).to_be_visible()
 
 
 def test_a_rectangle_covers_its_pixels_exactly_and_the_answer_has_all_maps_before_and_after(page, paint):
     tool(paint, "Rectangle")
     stroke(page, paint.locator("canvas"), (0.25, 0.5), (0.75, 1.0))
     assert painted(paint) == pytest.approx(0.25, abs=0.01)  # the mouse moves in whole pixels of the screen
-    expect_covered(page, "With 25 % of the picture covered, “golf ball”")
+    expect_covered(page, "With 25 % of the picture covered, “church”")
     assert names(page, "covered") == ["Before", "After: 25 % of the picture"]
-    assert names(page, "grad_cam") == names(page, "smoothgrad") == ["Before", "After"]
+    assert names(page, "grad_cam") == names(page, "smooth_grad") == ["Before", "After"]
     maps = page.locator("#cover-grad_cam loupe-map")
     assert maps.nth(0).get_attribute("to") == maps.nth(1).get_attribute("to")  # one scale
     assert maps.nth(0).get_attribute("picture") != maps.nth(1).get_attribute("picture")  # each over its own picture
@@ -82,7 +82,7 @@ def test_two_areas_stand_side_by_side_until_one_is_removed(page, paint):
     assert painted(paint) == 0
     stroke(page, canvas, (0.2, 0.5), (1.1, 1.1))  # out of the picture, which ends where it ends
     expect_covered(page, "A: With 25 % of the picture covered", "B: With 40 % of the picture covered")
-    expect(page.locator("#cover-smoothgrad h5")).to_have_text(["Before", "A", "B"])
+    expect(page.locator("#cover-smooth_grad h5")).to_have_text(["Before", "A", "B"])
     assert [mask["painted"] for mask in saved(page, "cover")[0]["settings"]["mask"]] == pytest.approx([0.25, 0.4], abs=0.01)
     paint.get_by_role("tab", name="A").click()
     assert painted(paint) == pytest.approx(0.25, abs=0.01)
@@ -99,7 +99,7 @@ def test_what_grad_cam_marks_is_covered_in_one_click_beside_what_was_painted(pag
     tool(paint, "Rectangle")
     stroke(page, paint.locator("canvas"), (0.5, 0.5), (0.0, 0.0))
     expect_covered(page, "A: With 25 %", "Marked: With what Grad-CAM marks")
-    expect(page.locator("#cover-smoothgrad h5")).to_have_text(["Before", "A", "Marked"])
+    expect(page.locator("#cover-smooth_grad h5")).to_have_text(["Before", "A", "Marked"])
 
 
 def test_a_stroke_counts_also_where_only_grad_cam_was_asked_for(page, paint):
@@ -131,16 +131,16 @@ def test_what_was_painted_stays_for_another_run_and_is_there_again_with_its_pict
     expect_covered(page, "With 40 % of the picture covered")
     run(page, "cover")
     expect_covered(page, "With 40 % of the picture covered")
-    page.locator("#samples button[data-sample=church]").click()
-    expect(page.locator("#origin")).to_have_text("Church")
-    expect(page.locator("#top-five .lp-bar-name").first).to_have_text("church")
-    run(page, "cover")
-    expect_covered(page, "With 25 % of the picture covered, “church”")  # the middle, as nothing is painted
-    assert painted(paint) == 0
     page.locator("#samples button[data-sample=golf_ball]").click()
+    expect(page.locator("#origin")).to_have_text("Golf ball")
     expect(page.locator("#top-five .lp-bar-name").first).to_have_text("golf ball")
     run(page, "cover")
-    expect_covered(page, "With 40 % of the picture covered, “golf ball”")
+    expect_covered(page, "With 25 % of the picture covered, “golf ball”")  # the middle, as nothing is painted
+    assert painted(paint) == 0
+    page.locator("#samples button[data-sample=church]").click()
+    expect(page.locator("#top-five .lp-bar-name").first).to_have_text("church")
+    run(page, "cover")
+    expect_covered(page, "With 40 % of the picture covered, “church”")
     assert painted(paint) == pytest.approx(0.4, abs=0.01)
 
 

@@ -224,13 +224,13 @@ def test_back_shows_the_answer_that_was_there_when_the_technique_was_run_again_m
     run(page, "fgsm")
     story = page.inner_text("#fgsm-note p.lp-note")
     page.locator("#fgsm-adversarial select.lp-send").select_option("fgsm")
-    expect(page.locator("#origin")).to_contain_text("FGSM, epsilon 4/255, of Golf ball")
+    expect(page.locator("#origin")).to_contain_text("FGSM, epsilon 4/255, of Church")
     run(page, "fgsm")
-    expect(page.locator("#fgsm-status")).to_contain_text("FGSM, epsilon 4/255, of Golf ball")
+    expect(page.locator("#fgsm-status")).to_contain_text("FGSM, epsilon 4/255, of Church")
     assert page.inner_text("#fgsm-note p.lp-note") != story
     page.click("#trail [data-step=back]")
     expect(page.locator("#fgsm-note p.lp-note")).to_contain_text(story)
-    assert saved(page, "fgsm")[0]["pictures"][0]["origin"] == "Golf ball"
+    assert saved(page, "fgsm")[0]["pictures"][0]["origin"] == "Church"
 
 
 def test_a_pair_becomes_the_set_and_a_picture_of_the_set_is_sent_on(page):
@@ -238,10 +238,10 @@ def test_a_pair_becomes_the_set_and_a_picture_of_the_set_is_sent_on(page):
     run(page, "fgsm")
     page.locator("#fgsm-adversarial select.lp-send-pair").select_option("average_activation")
     expect(page.locator("#tray .lp-thumb")).to_have_count(2)
-    expect(page.locator("#tray .lp-thumb-name").nth(1)).to_have_text("FGSM, epsilon 4/255, of Golf ball")
+    expect(page.locator("#tray .lp-thumb-name").nth(1)).to_have_text("FGSM, epsilon 4/255, of Church")
     page.locator("#tray select.lp-send").nth(0).select_option("saliency")
     expect(page.locator("#saliency-run")).to_be_visible()
-    expect(page.locator("#origin")).to_contain_text("Golf ball")
+    expect(page.locator("#origin")).to_contain_text("Church")
     expect(page.locator("#both")).to_have_count(0)
     page.click("#trail [data-step=back]")
     expect(page.locator("#average_activation-run")).to_be_visible()

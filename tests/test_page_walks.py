@@ -63,7 +63,7 @@ def test_the_address_follows_what_is_done_and_stays_plain_until_then(page):
     assert address(page) == {}
     choose(page, "#target", "church", "church")
     run(page, "grad_cam")
-    expect_address(page, technique="grad_cam", model="bundled/imagenette", picture="golf_ball", target="church")
+    expect_address(page, technique="grad_cam", model="bundled/imagenette", picture="church", target="church")
     page.click("#samples [data-sample=parachute]")
     expect_address(page, technique="grad_cam", model="bundled/imagenette", picture="parachute", target="church")
     go_to(page, "fgsm")
@@ -102,7 +102,7 @@ def test_an_address_full_of_faults_opens_the_page_and_names_each(visit):
     for named in ("<img src=x", "bundled model “nope”", "../secret", "class “foo”", "layer “bar”", "'900.0'", "“colour”"):
         assert any(named in sentence for sentence in said), named
     assert page.locator("#notice img").count() == 0
-    assert page.inner_text("#origin") == "Golf ball" and len(top_five(page)) == 5
+    assert page.inner_text("#origin") == "Church" and len(top_five(page)) == 5
 
 
 @pytest.mark.parametrize("key,size", [("timm/resnet18.a1_in1k", "47 MB"), ("hf-hub:someone/something", "its size is known once it is chosen")])

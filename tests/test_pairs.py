@@ -67,16 +67,15 @@ def test_the_difference_is_after_less_before_in_every_technique(technique, tiny_
                 first, second, difference = (item.values for item in gallery.items[index - 2 : index + 1])
                 np.testing.assert_array_equal(difference, second - first)
                 for single, values in zip(alone, (first, second)):  # and each is what the technique gives for that picture alone
-                    np.testing.assert_allclose(values, map_in(single[name], path, index), rtol=1e-5, atol=1e-6)  # the same passes, in float32
+                    np.testing.assert_allclose(values, map_in(single[name], path, gallery.names[index]), rtol=1e-5, atol=1e-6)  # the same passes, in float32
                 found += 1
     assert found >= 1
 
 
-def map_in(panel, path: tuple[str, ...], index: int) -> np.ndarray:
-    """The map of an answer to one picture that stands at a place of the answer to two."""
-    if isinstance(panel, Heatmap):
-        return panel.values
-    return panel.cell(*path).values if isinstance(panel, Browser) else panel.items[index // 3].values
+def map_in(panel, path: tuple[str, ...], name: str) -> np.ndarray:
+    """The map of an answer to one picture that stands under this name at a place of the answer to two."""
+    cell = panel.cell(*path) if isinstance(panel, Browser) else panel
+    return cell.values if isinstance(cell, Heatmap) else cell.items[cell.names.index(name.rpartition(": ")[0])].values
 
 
 def test_fgsm_makes_a_nought_another_digit_and_the_maps_of_both_classes_show_it(fooled):

@@ -62,14 +62,14 @@ def test_two_painted_areas_are_two_patches_and_an_empty_one_is_none(model, pictu
     assert np.array_equal(untouched, sliders)
 
 
-def test_the_patch_is_known_by_its_name_or_else_it_is_the_first(model, pictures):
+def test_the_patch_is_known_by_its_name_or_else_it_is_the_last(model, pictures):
     def others(order, **settings):
         return [row[0] for row in lay(order, model, **settings).table.rows]
 
     named = [Sample.from_pixels(sample.pixels, name) for sample, name in zip(pictures, ("a", "PATCH.png", "patch 2", "d"))]
     assert others(named) == ["a", "PATCH.png", "d"]  # the last of two
     assert others(named, patch="first") == ["PATCH.png", "patch 2", "d"] and others(named, patch="last") == ["a", "PATCH.png", "patch 2"]
-    assert others([named[0], named[3]]) == ["d"]
+    assert others([named[0], named[3]]) == ["a"]
 
 
 def test_a_patch_alone_is_told_what_is_missing(model, pictures):

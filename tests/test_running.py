@@ -70,3 +70,17 @@ def test_while_it_runs_only_the_latest_frame_goes_to_the_page_and_all_are_kept(p
     outputs, session = press(Preview(FILM, "step 4 of 9"), Stopped())
     on_the_way, stopped = outputs[0][4], outputs[-1][4]
     assert len(on_the_way) < len(stopped) and len(session.answers["saliency"].answer.frames) == 4
+
+
+def test_on_the_way_the_page_is_sent_only_what_is_new_and_at_the_end_everything(press, monkeypatch):
+    monkeypatch.setattr(running, "PER_SECOND", 1e12)  # nothing waits
+    outputs, _ = press(Preview(Note("same"), "step 1 of 9"), Preview(Note("same"), "step 2 of 9"), Preview(Note("other"), "step 3 of 9"), Stopped())
+    panel = [output[4] for output in outputs]
+    assert "same" in panel[0] and panel[1] == running.gr.skip() and "other" in panel[2] and "other" in panel[3]
+
+
+def test_a_page_is_sent_no_more_than_a_line_carries_and_the_latest_is_kept_all_the_same(press, monkeypatch):
+    monkeypatch.setattr(running, "PER_SECOND", 0.001)  # the first holds the line for as long as the test runs
+    outputs, session = press(*(Preview(Note(f"number {number}"), f"step {number} of 9") for number in range(9)), Stopped())
+    assert len(outputs) == 2 and "number 0" in outputs[0][4] and "number 8" in outputs[1][4]
+    assert session.answers["saliency"].answer.text == "number 8"

@@ -8,7 +8,9 @@ import torch
 from PIL import Image
 
 from model_zoo.errors import ParameterError
-from techniques.base import Sample
+from techniques.base import Picture, Sample
+from techniques.base.drawing import picture_image
+from techniques.base.sample import to_image
 
 
 @pytest.mark.parametrize(("side", "noted"), [(2, True), (31, True), (32, False)])
@@ -86,3 +88,9 @@ def test_a_sample_stays_fitted_its_way_for_another_model(flag, tiny_models):
 def test_an_unknown_way_is_told(flag, tiny_models):
     with pytest.raises(ParameterError, match=r"^Framing: received 'stretch', expected one of model, crop, squash, pad\.$"):
         Sample.from_image(flag, tiny_models["cnn"], framing="stretch")
+
+
+def test_a_picture_is_rounded_to_the_very_file_that_is_downloaded():
+    """Half-way between two levels float32 would make ties of many products: attacks that step by half a level are full of such values."""
+    pixels = ((torch.arange(255.0) + 0.5) / 255).view(1, 15, 17).repeat(3, 1, 1)
+    assert np.array_equal(np.asarray(to_image(pixels)), np.asarray(picture_image(Picture(pixels.numpy()))))

@@ -58,7 +58,7 @@ def test_names_are_unique_and_found_again():
 
 
 def test_an_unknown_sample_gets_a_sentence_with_the_known_ones():
-    with pytest.raises(ParameterError, match="no sample picture “dog”. Expected one of golf_ball"):
+    with pytest.raises(ParameterError, match="no sample picture “dog”. Expected one of church"):
         samples.sample("dog")
 
 

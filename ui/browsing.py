@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,8 +11,8 @@ from typing import Any
 
 import gradio as gr
 
-from techniques.base import Browser, Gallery, Heatmap
-from techniques.base.drawing import common_scales, heatmap_image
+from techniques.base import Browser, Gallery, Heatmap, Stack
+from techniques.base.drawing import gallery_scales, item_image, tiles
 from techniques.base.results import Result, panels
 from ui.events import LIGHT
 from ui.files import png_bytes
@@ -21,6 +22,8 @@ from ui.session import Answered, Sessions
 SWITCH_LIMIT = 12  # so many cells go to the page at once, with pills to choose; more are asked for one by one
 TOP = 24  # cells of the inner axis that are shown small
 THUMBNAIL = 48  # pixels
+TILE_PIXELS = 2**17  # of all tiles of a layer together
+MOST_TILES = 2048  # so many are shown at once; further ones are reached with the slider
 PARTS = 3  # components that walk through one browser
 
 FORWARD_PICKS = """
@@ -103,27 +106,43 @@ def cell_html(browser: Browser, answered: Answered, outer: str | None, inner: fl
     place = positions[min(max(int(inner), 1), len(positions)) - 1]
     cell = browser.cell(*_path(outer), place)
     title = escape(" · ".join([*_path(outer), place]))
-    shown = f"<h4>{title}</h4>{body(cell, answered.sample)}{caption(cell)}"
+    told = "" if escape(cell.caption.replace(", ", " · ")) == title else caption(cell)
+    shown = f"<h4>{title}</h4>{body(cell, answered.sample)}{told}"
     return f"<section class='lp-panel lp-browser' {place_of(*_path(outer), place)}>{shown}</section>"
 
 
 def top_html(browser: Browser, outer: str | None) -> str:
-    """The first cells of the inner axis, which are the largest where it is ordered, as small pictures to open; "" where the
-    cells are no heat maps side by side. Of each the last map is shown, all on one scale."""
-    names = browser.positions(*_path(outer))[:TOP]
-    cells = [browser.cell(*_path(outer), name) for name in names] if len(browser.axes) > 1 and len(names) > 1 else []
-    if not cells or not all(isinstance(cell, Gallery) and isinstance(cell.items[-1], Heatmap) for cell in cells):
+    """Cells of the inner axis as small pictures to open: all of them, as far as they fit, where they name a tile; else of the first ones, which
+    are the largest where the axis is ordered, the last map, all on one scale; "" where the cells are no heat maps side by side."""
+    names = browser.positions(*_path(outer))
+    shown = tiles(browser, _path(outer), _side(len(names))) if len(names) > 1 else None
+    shown, told = (shown, "") if shown else (_last_maps(browser, outer, names[:TOP]), ": {}, on one scale")
+    if not shown:
         return ""
-    maps = [_thinned(cell.items[-1]) for cell in cells]
-    pictures = (data_url(png_bytes(heatmap_image(item, scale=scale))) for item, scale in zip(maps, common_scales(maps)))
+    items, scales = shown.items[:MOST_TILES], gallery_scales(shown)
+    pictures = (data_url(png_bytes(item_image(item, scale=scale))) for item, scale in zip(items, scales))
     buttons = "".join(
         f"<button type='button' data-place='{place}' title='Open {escape(name)}'><img src='{picture}' alt='{escape(name)}'>"
         f"<span>{escape(name.rpartition(' ')[2])}</span></button>"
         for place, (name, picture) in enumerate(zip(names, pictures), 1)
     )
-    first = "The first" if len(browser.positions(*_path(outer))) > len(names) else "All"
-    line = f"{first} {len(names)}: {escape(cells[0].names[-1])}, on one scale. Click to open."
-    return f"<p class='lp-hint'>{line}</p><div class='lp-top'>{buttons}</div>"
+    first = "The first" if len(names) > len(items) else "All"
+    line = f"{first} {len(items)}{told.format(escape(shown.names[-1]))}. Click to open."
+    return f"<p class='lp-hint'>{line}</p><div class='lp-top{' lp-all' if not told else ''}'>{buttons}</div>"
+
+
+def _side(count: int) -> int:
+    """Pixels of a side of each of so many tiles, fewer the more there are: the page has to take them all."""
+    return max(4, min(THUMBNAIL, math.isqrt(TILE_PIXELS // count)))
+
+
+def _last_maps(browser: Browser, outer: str | None, names: tuple[str, ...]) -> Gallery | None:
+    """The last map of each of these cells, under that map's name in its cell; None where they are no heat maps side by side."""
+    many = len(names) > 1 and (len(browser.axes) > 1 or isinstance(browser.cells, Stack))
+    cells = [browser.cell(*_path(outer), name) for name in names] if many else []
+    if not cells or not all(isinstance(cell, Gallery) and isinstance(cell.items[-1], Heatmap) for cell in cells):
+        return None
+    return Gallery(tuple(_thinned(cell.items[-1]) for cell in cells), tuple(cell.names[-1] for cell in cells))
 
 
 def _thinned(item: Heatmap) -> Heatmap:

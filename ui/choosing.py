@@ -6,6 +6,7 @@ import base64
 import binascii
 import io
 from html import escape
+from pathlib import Path
 
 import gradio as gr
 from PIL import Image
@@ -74,6 +75,12 @@ def painting(png: str) -> Image.Image | None:
         return None
 
 
+def _is_shown(file: Upload, session: Session) -> bool:
+    """Whether this is our own file of the current picture: Gradio sends it once more when the page takes it away to make room
+    for another one. The input then stays empty, or nobody could click on it to choose a file, and the picture what it was."""
+    return session.picture is not None and Path(file.path).name == Path(shown_picture(session.picture.image)).name
+
+
 def wire_choosing(header: Header, sessions: Sessions) -> None:
     """Connect every way to choose a picture."""
 
@@ -81,11 +88,12 @@ def wire_choosing(header: Header, sessions: Sessions) -> None:
         session = sessions.find(session_id)
         if session is None:
             raise gr.Error(GONE, print_exception=False)
-        if file is not None:
-            try:
-                session.picture = file.read()
-            except UploadError as error:
-                gr.Warning(escape(str(error)), title="This picture was not taken")
+        if file is None or _is_shown(file, session):
+            return [gr.skip()] * 3
+        try:
+            session.picture = file.read()
+        except UploadError as error:
+            gr.Warning(escape(str(error)), title="This picture was not taken")
         return [*shown(session), told()]
 
     def pick(session_id: str, event: gr.EventData) -> list:

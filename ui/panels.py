@@ -171,7 +171,7 @@ def top_five(predictions: Predictions) -> str:
     """The most probable classes as bars; a click on one makes it the class to explain."""
     rows = "".join(
         f"<button type='button' class='lp-bar' data-class='{escape(label)}' title='Explain “{escape(label)}”'>"
-        f"<span class='lp-bar-name'>{escape(label)}</span><span class='lp-bar-value'>{share:.1%}</span>"
+        f"<span class='lp-bar-name'>{escape(label)}</span><span class='lp-bar-value'>{100 * share:.1f} %</span>"
         f"<span class='lp-bar-track'><span style='width:{max(share, 0.002):.2%}'></span></span></button>"
         for _, label, share in predictions.top(5)
     )

@@ -27,6 +27,7 @@ from ui.settings import Settings
 from ui.worker import Done, Event, Failed, Preview, Progress, dispatch, until
 
 BUTTONS = 4  # the outputs of a run before its panels: status, Run, Stop, Download
+PER_SECOND = 1_000_000  # characters of panels that a page is sent while a run goes on, as much as an ordinary line carries
 AS_FAR = "What is shown is as far as it came."
 NOTHING_YET = "<p class='lp-hint'>Stopped. There was nothing to show yet.</p>"
 
@@ -60,16 +61,40 @@ def run_handler(
             yield _failed(fill, str(error))
             return
         shown: Answered | None = None
-        start = time.perf_counter()
+        line, start = Line(), time.perf_counter()
         for event in until(stop, dispatch(technique.name, sample, session.model_key, given, settings.seconds)):
             if isinstance(event, (Preview, Done)):
                 unfinished = event.text or "its beginning" if isinstance(event, Preview) else ""
                 seconds = time.perf_counter() - start
                 shown = Answered(event.value, sample, model.key, model.title, given, unfinished=unfinished, seconds=seconds)
                 sessions.keep(session, technique.name, shown)
-            yield _seen(technique, fill, event, shown)
+            if not isinstance(event, Preview):
+                yield _seen(technique, fill, event, shown)
+            elif line.is_free:
+                yield line.news(_seen(technique, fill, event, shown))
 
     return handler
+
+
+class Line:
+    """What a page is sent on the way of a run: nothing that it has already, and no more than `PER_SECOND`. Gradio does not wait for
+    a page that reads slowly: what it has not read yet would stand between a press on Stop and its effect."""
+
+    def __init__(self) -> None:
+        self._sent: dict[int, str] = {}
+        self._free = 0.0
+
+    @property
+    def is_free(self) -> bool:
+        return time.monotonic() >= self._free
+
+    def news(self, outputs: list) -> list:
+        """The outputs without those that are as they were sent last."""
+        texts = {place: value for place, value in enumerate(outputs) if isinstance(value, str)}
+        new = {place: text for place, text in texts.items() if self._sent.get(place) != text}
+        self._sent |= new
+        self._free = time.monotonic() + sum(map(len, new.values())) / PER_SECOND
+        return [gr.skip() if place in texts.keys() - new.keys() else value for place, value in enumerate(outputs)]
 
 
 def _seen(technique: Technique, fill: Callable[[Answered | None], list], event: Event, shown: Answered | None) -> list:

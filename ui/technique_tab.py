@@ -105,7 +105,7 @@ def _panel_places(technique: Technique) -> tuple[dict[str, gr.HTML], dict[str, A
     with gr.Row(elem_classes="lp-panels", equal_height=False):
         for name, kind in technique.results.items():
             slot = f"lp-slot lp-slot-{kind.__name__.lower()}"
-            empty = "" if panels else "<div class='lp-empty'>Press <b>Run</b>.</div>"
+            empty = "" if panels else "<div class='lp-empty'><p>Press <b>Run</b>.</p></div>"
             place = partial(gr.HTML, empty, elem_id=f"{technique.name}-{name}", js_on_load=FORWARD_PICKS)
             if kind is not Browser:
                 panels[name] = place(elem_classes=slot)

@@ -52,7 +52,7 @@ def theme() -> gr.themes.Base:
         layout_gap="14px",
         form_gap_width="0px",
         block_padding="0px",
-        block_info_text_size="*text_xs",
+        block_info_text_size="*text_sm",
         block_title_text_weight="600",
         border_color_primary="*neutral_200",
         border_color_primary_dark="*neutral_800",

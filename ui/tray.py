@@ -223,7 +223,7 @@ def _predicting(sessions: Sessions, settings: Settings) -> Callable[[str], Itera
             predictions = Predictions.of(model, logits)
             for row, picture in enumerate(waiting):
                 (_, label, share), *_ = predictions.top(1, row)
-                thumbnails[picture].said, thumbnails[picture].asked = f"{label.split(',')[0]} {share:.0%}", asked
+                thumbnails[picture].said, thumbnails[picture].asked = f"{label.split(',')[0]} {100 * share:.0f} %", asked
             yield tray_items(session)
 
     return predict

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from model_zoo.deferred import torch
 from model_zoo.layers import Layer
 from model_zoo.loaded import LoadedModel
@@ -14,6 +16,7 @@ from techniques.base.sample import Samples
 
 BATCH = 16  # pictures in one forward pass
 BINS = 32
+MOST = 4 * 2**20  # numbers that an answer keeps of one layer: 16 MB
 
 
 def average_maps(model: LoadedModel, layers: Sequence[Layer], groups: Sequence[Samples], run: Run) -> list[dict[str, torch.Tensor]]:
@@ -45,6 +48,21 @@ def rectangle(count: int) -> tuple[int, int]:
     return rows, count // rows
 
 
+def shrunk(maps: torch.Tensor, most: int = MOST) -> torch.Tensor:
+    """Maps `[N, h, w]` as they are where they hold at most `most` numbers; else means over neighbouring places on a grid that does."""
+    if maps.numel() <= most:
+        return maps
+    side = max(1, math.isqrt(most // len(maps)))
+    height, width = maps.shape[1:]
+    return torch.nn.functional.adaptive_avg_pool2d(maps[None], (min(height, side), min(width, side)))[0]
+
+
+def laid_out(places: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Places `[h, w]` of a layer's grid at the size of the picture `[H, W]`, each a rectangle of its own value: nothing is smoothed."""
+    rows, columns = (np.arange(side) * count // side for side, count in zip(size, places.shape))
+    return places[np.ix_(rows, columns)]
+
+
 def histograms(first: torch.Tensor, second: torch.Tensor) -> dict[str, torch.Tensor]:
     """How the values of each row of two arrays `[N, values]` are distributed.
 
@@ -61,3 +79,23 @@ def histograms(first: torch.Tensor, second: torch.Tensor) -> dict[str, torch.Ten
 
     edges = low + width * torch.linspace(0, 1, BINS + 1, device=first.device)
     return {"edges": edges, "first": counts(first), "second": counts(second)}
+
+
+def relative_changes(
+    model: LoadedModel, layers: Sequence[Layer], pixels: torch.Tensor, others: torch.Tensor
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """How far what each layer puts out for `others` lies from what it puts out for `pixels`, both `[B, C, H, W]`: the Euclidean distance
+    as a share of the length of the latter, `[B]` by the layer's name; and the logits of both `[2 B, K]`, from one pass.
+
+    A layer that runs several times in one pass counts with its last output. Where a layer put out nothing but zeros, any change is 1.
+    """
+    found: dict[str, torch.Tensor] = {}
+
+    def see(name: str, output: torch.Tensor) -> None:
+        before, after = (half.reshape(len(pixels), -1).double() for half in output.chunk(2))
+        moved, size = (after - before).norm(dim=1), before.norm(dim=1)
+        found[name] = torch.where(size > 0, moved / size, (moved > 0).double())
+
+    with torch.no_grad(), watching(model, [layer.name for layer in layers], see):
+        logits = model.logits(torch.cat([pixels, others]))
+    return found, logits

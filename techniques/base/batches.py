@@ -16,6 +16,8 @@ Item = TypeVar("Item")
 MEMORY = {"cpu": 64 * 2**20, "cuda": 2**30}  # bytes a batch may take; on a CPU larger batches are no faster
 MEMORY_OF_END = {"cpu": 256 * 2**20, "cuda": 2**30}  # more: each batch costs one pass up to the layer, too
 
+MEMORY_WITH_GRAPH = {"cpu": 64 * 2**20, "cuda": 4 * 2**30}  # large tensors are new memory from the system each time
+
 
 def batch_size(model: LoadedModel, after: Layer | None = None) -> int:
     """How many pictures fit into MEMORY without a gradient: their pixels and three times the largest output of a layer, in float32.
@@ -28,6 +30,15 @@ def batch_size(model: LoadedModel, after: Layer | None = None) -> int:
     largest = max((math.prod(layer.shape) for layer in layers), default=0)
     memory = MEMORY if after is None else MEMORY_OF_END
     return max(1, memory.get(model.device.type, memory["cpu"]) // (4 * (pixels + 3 * largest)))
+
+
+def batch_size_with_graph(model: LoadedModel, last: Layer | None, size: tuple[int, int]) -> int:
+    """How many pictures of (height, width) fit into MEMORY_WITH_GRAPH when all that is put out up to the `last` layer, or up to
+    the classes where it is None, is kept for the way back."""
+    layers = model.layers if last is None else model.layers[: model.layers.index(last) + 1]
+    area = math.prod(size) / math.prod(model.preprocessing.size)
+    kept = area * sum(math.prod(layer.shape) * layer.calls for layer in layers)
+    return max(1, int(MEMORY_WITH_GRAPH.get(model.device.type, MEMORY_WITH_GRAPH["cpu"]) // (4 * kept)))
 
 
 def parts(items: Sequence[Item], size: int) -> list[Sequence[Item]]:

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from model_zoo.deferred import torch
+from model_zoo.errors import IncompatibleModel
 
 if TYPE_CHECKING:
     from model_zoo.layers import Layer
@@ -94,6 +95,40 @@ def logits_from_layers(model: LoadedModel, layers: Iterable[str], pixels: torch.
     with torch.enable_grad(), watching(model, layers, keep):
         logits = model.logits(pixels)
     return logits, outputs
+
+
+class _Reached(Exception):
+    """Ends a forward pass, with what was wanted of it."""
+
+
+def output_of(model: LoadedModel, layer: Layer, pixels: torch.Tensor) -> torch.Tensor:
+    """What the layer puts out at its last use, for pictures `[B, C, H, W]`; nothing after it is computed."""
+    return _reach(model, layer, pixels, lambda module, see: module.register_forward_hook(lambda _module, _inputs, output: see(output)))
+
+
+def input_of(model: LoadedModel, layer: Layer, pixels: torch.Tensor) -> torch.Tensor:
+    """What the layer is given at its last use; neither it nor anything after it is computed."""
+    return _reach(model, layer, pixels, lambda module, see: module.register_forward_pre_hook(lambda _module, inputs: see(inputs[0])))
+
+
+def _reach(model: LoadedModel, layer: Layer, pixels: torch.Tensor, watch: Callable) -> torch.Tensor:
+    """The tensor that is seen at the last use of a layer, where the pass ends."""
+    uses = 0
+
+    def see(tensor: torch.Tensor) -> None:
+        nonlocal uses
+        uses += 1
+        if uses == layer.calls:
+            raise _Reached(tensor)
+
+    handle = watch(model.module(layer.name), see)
+    try:
+        model.logits(pixels)
+    except _Reached as reached:
+        return reached.args[0]
+    finally:
+        handle.remove()
+    raise IncompatibleModel(f"{model.title} does not use the layer “{layer.name}” for this picture.")
 
 
 def logits_with(model: LoadedModel, layer: Layer, pixels: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:

@@ -23,12 +23,15 @@ from techniques.base.results import Browser, Gallery, Heatmap, Note, Result, pan
 from techniques.base.run import Run
 from techniques.base.sample import Sample, Samples
 from techniques.base.side_by_side import Pair, reach, side_by_side
+from techniques.base.stack import Stack
 
 
 def compares(technique: Technique) -> bool:
     """Whether the technique can be run on a pair: it takes one picture and answers with maps or pictures side by side.
-    An attack is not: it makes a pair out of one picture."""
-    return not (technique.many or technique.assumes) and any(kind in (Heatmap, Gallery, Browser) for kind in technique.results.values())
+    An attack is not: it makes a pair out of one picture; nor one whose pictures are not about the given one."""
+    if not technique.pairs or technique.many or technique.assumes:
+        return False
+    return any(kind in (Heatmap, Gallery, Browser) for kind in technique.results.values())
 
 
 def execute_on(
@@ -121,7 +124,9 @@ def _of_all_classes(by_class: dict[str, Result]) -> Result:
 
 
 def _on_one_scale(browser: Browser) -> Browser:
-    """The galleries of a browser with one axis drawn on the scale of the widest."""
+    """The galleries of a browser with one axis drawn on the scale of the widest; not those of a stack, which are made one by one when asked for."""
+    if isinstance(browser.cells, Stack):
+        return browser
     galleries = [cell for cell in browser.cells.values() if isinstance(cell, Gallery)]
     if len(galleries) < len(browser.cells):
         return browser

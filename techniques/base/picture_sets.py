@@ -104,7 +104,8 @@ def _read(entries: Sequence[Entry], run: Run, already: Sequence[object]) -> Pict
         whole += size_of(picture)
         pictures.append(replace(picture, group=entry.group))
     if not pictures:
-        raise UploadError(f"None of the {len(faults)} files could be read: {_listed(faults)}." if faults else "There is no picture in this file.")
+        which = f"None of the {len(faults)} files could be read" if len(faults) > 1 else "This could not be read"
+        raise UploadError(f"{which}: {_listed(faults)}." if faults else "There is no picture in this file.")
     notes = [f"Left out: {_listed(faults)}."] if faults else []
     if any(KEPT_NOTE in picture.notes for picture in pictures):
         notes.append(f"In a set of more than {LARGE}, or of very large ones, pictures are kept at {KEPT_SIDE} pixels at most.")

@@ -14,6 +14,7 @@ where they are called (`techniques.base.calls`). Gates (sigmoids), attention and
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from model_zoo.deferred import torch
@@ -63,7 +64,7 @@ def rectified_gradient(model: LoadedModel, pixels: torch.Tensor, target: int | N
     met: Counter = Counter()
 
     def answer(name, function, arguments, _again):
-        if not (name in RECTIFIERS and arguments and depends(arguments[0])) or (name in LIMITED and not _cuts_at_zero(function, arguments)):
+        if not rectifies(name, function, arguments):
             return function(*arguments)
         met[RECTIFIERS[name]] += 1
         given, output, in_place = in_its_place(function, arguments)
@@ -90,6 +91,12 @@ def no_rectifier(model: LoadedModel) -> str | None:
         if not home.startswith("torch.nn.modules.") or home.endswith((".activation", ".transformer")):
             return None
     return WITHOUT
+
+
+def rectifies(name: str, function: Callable, arguments: tuple) -> bool:
+    """Whether a call of a torch function rectifies a tensor that a gradient flows through."""
+    known = name in RECTIFIERS and bool(arguments) and depends(arguments[0])
+    return known and (name not in LIMITED or _cuts_at_zero(function, arguments))
 
 
 def _cuts_at_zero(function, arguments: tuple) -> bool:

@@ -39,7 +39,7 @@ class Technique:
     `results` the panels by name, `many` whether it takes a set of pictures, `order` its place in the family, small first.
     `saved` opens an answer from its files again without a run: which arrays it needs, by name, and how it is made from the
     manifest and these. `assumes` says what an attacker is taken to know and to want, and `attack` is his search
-    (`techniques.base.attacks`); both are empty for other techniques.
+    (`techniques.base.attacks`); both are empty for other techniques. `pairs` is False where two pictures have nothing to compare.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Technique:
     saved: Saved | None = None
     assumes: str = ""
     attack: Method | None = None
+    pairs: bool = True
 
     def param(self, name: str) -> Param | None:
         return next((param for param in self.params if param.name == name), None)
@@ -81,6 +82,7 @@ def technique(
     saved: Saved | None = None,
     assumes: str = "",
     attack: Method | None = None,
+    pairs: bool = True,
 ) -> Callable[[Callable], Callable]:
     """Register a function `(sample, model, run, *, settings...)` as the technique named after its module.
 
@@ -123,6 +125,7 @@ def technique(
             saved=saved,
             assumes=assumes,
             attack=attack,
+            pairs=pairs,
         )
         return function
 

@@ -165,6 +165,7 @@ def image_sha256(image: Image.Image) -> str:
 
 
 def to_image(pixels: torch.Tensor) -> Image.Image:
-    """Pixels `[C, H, W]` in `[0, 1]` rounded to an 8-bit picture of mode L, RGB or RGBA."""
-    array = (pixels.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    """Pixels `[C, H, W]` in `[0, 1]` rounded to an 8-bit picture of mode L, RGB or RGBA: the numbers of the file that is downloaded."""
+    levels = (pixels.detach().cpu().double().clamp(0, 1) * 255).round()  # in float32 many a product would be a tie that is none
+    array = levels.to(torch.uint8).permute(1, 2, 0).numpy()
     return Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)

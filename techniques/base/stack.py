@@ -18,11 +18,15 @@ class Stack(Mapping):
     `stacked` holds arrays `[N, ...]`, one entry per name; `make` turns the entries at one position into its cell:
     `make(name, {key: array[position]})`. It must be a function of a module, or a `partial` of one, so that the answer
     can be pickled. `arrays` gives the arrays whole.
+
+    `tile` is the key of the array whose entries stand for the cells when all are shown at once, small: cells are galleries then,
+    and an entry has the axes of the values of their first item.
     """
 
     names: tuple[str, ...]
     stacked: Mapping[str, Array]
     make: Callable[[str, Mapping[str, Array]], Result]
+    tile: str = ""
 
     @cached_property
     def _positions(self) -> dict[str, int]:

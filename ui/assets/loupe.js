@@ -30,11 +30,12 @@
     link.click();
   };
 
-  // In the list of models the arrow keys walk, Escape leaves.
+  // In the list of models the arrow keys walk, Enter chooses, Escape leaves.
   document.addEventListener("keydown", (event) => {
     const search = event.target.closest?.("#model-search");
     if (!search) return;
     if (event.key === "Escape") document.activeElement.blur();
+    if (event.key === "Enter" && !event.isComposing) setTimeout(() => document.activeElement.blur()); // once Gradio has heard of it
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!step) return;
     const stops = [search.querySelector("input, textarea"), ...search.querySelectorAll(".lp-model:not(:disabled)")];
@@ -660,10 +661,11 @@
     }
   }
 
-  // There is one set of pictures; it is brought to the technique that is looked at, when it takes a set.
+  // There is one set of pictures; it is brought to the technique that is looked at, when it takes a set. It comes to stand
+  // beside the block that holds this place, not in it: Gradio would dress its buttons as text of a page.
   class TrayPlace extends HTMLElement {
     connectedCallback() {
-      this.observer = new ResizeObserver(() => { if (this.offsetParent) this.append(document.getElementById("tray-box")); });
+      this.observer = new ResizeObserver(() => { if (this.offsetParent) this.closest(".block").after(document.getElementById("tray-box")); });
       this.observer.observe(this);
     }
 

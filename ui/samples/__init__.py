@@ -27,11 +27,14 @@ class SamplePicture:
 
 @lru_cache(maxsize=1)
 def photographs() -> tuple[SamplePicture, ...]:
-    """Three pictures of classes that the bundled model knows, then photographs of things it has never seen."""
+    """Three pictures of classes that the bundled model knows, then photographs of things it has never seen.
+
+    The first is the one the page opens with: its map lies on the object, and covering or attacking it changes the answer.
+    """
     own = (
+        ("church", "Church", DRAWN),
         ("golf_ball", "Golf ball", DRAWN),
         ("parachute", "Parachute", DRAWN),
-        ("church", "Church", DRAWN),
         ("temple", "Temple", "danielbuechele, CC BY 2.0, cropped"),
         ("rocket", "Rocket", "SpaceX, public domain"),
         ("cat", "Cat", "Stefan van der Walt, CC0"),

@@ -75,12 +75,13 @@ def draw(sampler, like: torch.Tensor, generator: torch.Generator) -> torch.Tenso
 
 def length(change: torch.Tensor, order: int = 2) -> torch.Tensor:
     """The norm of that order for each picture, Euclidean unless 1 is given, `[B, 1, 1, 1]`, never zero."""
-    return change.flatten(1).norm(order, dim=1).clamp_min(_TINY).view(-1, 1, 1, 1)
+    largest = change.abs().amax((1, 2, 3), keepdim=True).clamp_min(_TINY)  # or the squares of large numbers overflow, of small ones vanish
+    return (largest * (change / largest).flatten(1).norm(order, dim=1).view(-1, 1, 1, 1)).clamp_min(_TINY)
 
 
 def unit(gradient: torch.Tensor, order: int = 2) -> torch.Tensor:
     """The gradient at length 1 for each picture; zero where it is zero."""
-    gradient = gradient / gradient.abs().amax((1, 2, 3), keepdim=True).clamp_min(_TINY)  # or the squares of small numbers vanish
+    gradient = gradient / gradient.abs().amax((1, 2, 3), keepdim=True).clamp_min(_TINY)
     return gradient / length(gradient, order)
 
 

@@ -49,7 +49,7 @@ class Goal:
         return (logits.argmax(1) == own.squeeze(1)) == self.targeted
 
     def of(self, pictures: int | torch.Tensor) -> Goal:
-        """The same for one picture of the batch, or for those that a mask or their numbers choose."""
+        """The same for one picture of the batch, or for those that a mask `[B]` or their numbers `[N]` choose, one of them perhaps several times."""
         chosen = slice(pictures, pictures + 1) if isinstance(pictures, int) else pictures
         return Goal(self.classes[chosen], self.targeted, self.loss, self.multi_label)
 

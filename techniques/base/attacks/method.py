@@ -100,6 +100,11 @@ def attacks() -> dict[str, str]:
     return {technique.name: technique.title for technique in in_order(TECHNIQUES.values()) if technique.attack}
 
 
+def none_fits(model: LoadedModel) -> str | None:
+    """Why no attack can be run on this model; None when one can."""
+    return None if any(TECHNIQUES[name].why_not(model) is None for name in attacks()) else "none of the attacks works on it."
+
+
 def bounded() -> dict[str, str]:
     """Title by name of the attacks whose change epsilon limits."""
     return {name: title for name, title in attacks().items() if TECHNIQUES[name].param("epsilon")}
@@ -121,7 +126,8 @@ def _allowed(technique: Technique, name: str, value: Any) -> bool:
 
 def limit_of(technique: Technique, settings: Mapping[str, Any]) -> str:
     """What limits the change under these settings, in a few words."""
-    return limit_in_words(settings) or f"smallest {technique.attack.smallest or 'change'}"
+    smallest = technique.attack.smallest
+    return limit_in_words(settings) or (f"smallest {settings.get('norm', smallest)}" if smallest else "nothing")
 
 
 def attack_pixels(

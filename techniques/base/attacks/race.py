@@ -11,7 +11,7 @@ from model_zoo.deferred import torch
 from techniques.base.attacks.ball import Ball, draw
 from techniques.base.attacks.budget import affordable
 from techniques.base.attacks.goal import Goal
-from techniques.base.attacks.method import attack_pixels, limit_in_words
+from techniques.base.attacks.method import attack_pixels
 from techniques.base.attacks.report import likeness
 from techniques.base.attacks.task import Iterate, Task
 
@@ -111,7 +111,7 @@ class Race:
         return logits, Goal(torch.full_like(predicted, self.target) if chosen else predicted, chosen, multi_label=self.model.multi_label)
 
     def _goal(self, entrant: Technique, start: torch.Tensor, settings: Mapping[str, Any]) -> Goal:
-        return entrant.attack.goal(self.model, start, self.target, settings.get("loss", "cross-entropy"))
+        return entrant.attack.goal(self.model, start, self.target, settings.get("loss"))
 
 
 def _lap(original: torch.Tensor, changed: torch.Tensor, reached: bool, forward: int, backward: int, seconds: float, track: list) -> Lap:

@@ -75,7 +75,7 @@ class Report:
             perturbation=Picture(change[0], signed=True, caption="Perturbation; drawing magnifies it until its largest change fills the scale"),
             adversarial=Picture(found.pixels[0], label=f"{self.task.title}, {strength}, of {self.sample.origin}", caption="Adversarial picture"),
             predictions=Predictions.of(self.model, logits, ("before", "after", "white noise")),
-            note=Note(self._story(logits, change) + self._standstill(found.pixels)),
+            note=Note(" ".join(filter(None, (self._story(logits, change), self._standstill(found.pixels), self.task.remark)))),
             replay=self.record.replay(self.model) if watched else None,
             curves=self.record.curves(self.model) if watched else None,
             measures=Table(MEASURES, rows, caption="Size of the change, passes through the network, and whether the goal was reached"),
@@ -111,7 +111,7 @@ class Report:
             return ""
         remedy = "choose the loss “margin”" if self.goal.loss == "cross-entropy" else "no small change of a pixel moves these logits"
         start = " What is shown is the random start alone." if not torch.equal(pixels, self.sample.pixels) else ""
-        return f" The gradient is zero: the attack cannot move; {remedy}.{start}"
+        return f"The gradient is zero: the attack cannot move; {remedy}.{start}"
 
     def _turned(self, start: int, probabilities: torch.Tensor, changed: str, kept: str) -> str:
         """What became of the class `start`, with one of two verbs."""

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 
 from model_zoo.deferred import torch
 from model_zoo.errors import AppError
 from techniques.base.attacks.goal import Goal
 from techniques.base.batches import batch_size, parts
 from techniques.base.hooks import gradient_at
+from techniques.base.parameters import Help, Range
 
 if TYPE_CHECKING:
     from model_zoo.loaded import LoadedModel
     from techniques.base.run import Run
 
 Item = TypeVar("Item")
+Queries = Annotated[
+    int, Range(10, 20000, 10, "queries"), Help("How many pictures the model may be asked about; a picture that has reached the goal asks no more.")
+]
 
 
 class Spent(Exception):
@@ -41,7 +45,7 @@ class Task:
 
     `forward` and `backward` count the pictures that went through the network, either way; a question that would bring both
     together above the `budget` is not asked and raises Spent, None for no limit. `moved` says of each picture whether its gradient
-    was ever anything but zero, None for a search that has not taken one.
+    was ever anything but zero, None for a search that has not taken one. `remark` is a sentence that a search has to say about its result.
     """
 
     model: LoadedModel
@@ -54,19 +58,25 @@ class Task:
     forward: int = 0
     backward: int = 0
     moved: torch.Tensor | None = None
+    remark: str = ""
 
     def steps(self, items: int | Iterable[Item]) -> Iterator[Item]:
         """As `Run.steps`, under the name of the attack."""
         return self.run.steps(items, f"{self.title} step")
 
-    def logits(self, pixels: torch.Tensor, model: LoadedModel | None = None) -> torch.Tensor:
-        """What the model, or another one, says to any number of pictures, `[N, K]`, in batches that fit into memory; without a gradient."""
-        self._afford(len(pixels))
+    def logits(
+        self, items: torch.Tensor, pictures: Callable[[torch.Tensor], torch.Tensor] = lambda part: part, model: LoadedModel | None = None
+    ) -> torch.Tensor:
+        """What the model, or another one, says to any number of pictures, `[N, K]`, in batches that fit into memory; without a gradient.
+
+        `items` `[N, ...]` are their pixels, or what `pictures` makes the pixels of a part of them from.
+        """
+        self._afford(len(items))
         model, answers = model or self.model, []
-        for part in parts(pixels, batch_size(model)):
+        for part in parts(items, batch_size(model)):
             self.run.check()
             with torch.no_grad():
-                answers.append(model.logits(part))
+                answers.append(model.logits(pictures(part)))
             self.forward += len(part)
         return torch.cat(answers)
 
@@ -104,6 +114,7 @@ class Task:
         with torch.enable_grad():
             logits = self.differentiable(pixels)
             made = gains(logits)
+            self._afford(len(made) * len(pixels))
             found = []
             for number, gain in enumerate(made):
                 found.append(gradient_at(gain.sum(), pixels, again=number + 1 < len(made)))
@@ -118,6 +129,40 @@ class Task:
             raise AppError(f"The attack cannot move: {bad} numbers of its gradient are not finite. The model's scores are too large or damaged.")
         live = gradient.flatten(1).any(1)
         self.moved = live if self.moved is None or len(self.moved) != len(live) else self.moved | live
+
+    def shortened(self, found: Iterate, halvings: int = 10) -> Iterate:
+        """Each picture that is at the goal moved back along the straight line to where it came from, as far as it still is: to within
+        2 ** -halvings of its change, at one forward pass per halving. The others stay as they are."""
+        there = self.goal.reached(found.logits).nonzero().squeeze(1)
+        goal, start = self.goal.of(there), self.pixels[there]
+        pixels, logits = found.pixels[there], found.logits[there]
+        way = pixels - start
+        low, high = torch.zeros_like(way[:, :1, :1, :1]), torch.ones_like(way[:, :1, :1, :1])
+        for _ in range(halvings if way.any() else 0):
+            middle = (low + high) / 2
+            nearer = (start + middle * way).clamp(0, 1)
+            seen = self.logits(nearer)
+            hit = goal.reached(seen).view(-1, 1, 1, 1)
+            low, high = torch.where(hit, low, middle), torch.where(hit, middle, high)
+            pixels, logits = torch.where(hit, nearer, pixels), torch.where(hit[:, 0, 0], seen, logits)
+        return Iterate(found.pixels.index_copy(0, there, pixels), found.logits.index_copy(0, there, logits))
+
+    def one_by_one(self, search: Callable[[Task], Iterator[Iterate]]) -> Iterator[Iterate]:
+        """The iterates of a `search` that takes one picture at a time, each a task of its own with its own counts: pictures before it stand
+        where their search ended, those after it are as they were. A picture that is at its goal already is left alone."""
+        pixels, logits = self.pixels, self.logits(self.pixels)
+        yield Iterate(pixels, logits)
+        reached, count = self.goal.reached(logits), len(pixels)
+        share = None if self.budget is None else self.budget // count - 1  # the pass above is paid for
+        for i in (~reached).nonzero().flatten().tolist():
+            run = self.run if count == 1 else self.run.part(i, count, f"Picture {i + 1} of {count}")
+            alone = replace(self, pixels=self.pixels[i : i + 1], goal=self.goal.of(i), run=run, budget=share, forward=0, backward=0)
+            forward, backward, place = self.forward, self.backward, torch.tensor([i], device=pixels.device)
+            for found in search(alone):
+                self.forward, self.backward = forward + alone.forward, backward + alone.backward
+                pixels, logits = pixels.index_copy(0, place, found.pixels), logits.index_copy(0, place, found.logits)
+                yield Iterate(pixels, logits, found.final)
+            self.forward, self.backward, self.remark = forward + alone.forward, backward + alone.backward, alone.remark
 
     def better(self, first: Iterate | None, second: Iterate, measure: Callable[[torch.Tensor], torch.Tensor] | None = None) -> Iterate:
         """For each picture the one that reaches the goal. When both do, the one with the smaller `measure` `[B]` of its change, where

@@ -9,6 +9,7 @@ from techniques.base.drawing.pictures import (
     common_scales,
     enlarge,
     explain,
+    gallery_scales,
     heatmap_image,
     is_constant,
     item_image,
@@ -18,12 +19,12 @@ from techniques.base.drawing.pictures import (
     png_bytes,
     scale_of,
 )
-from techniques.base.drawing.sheets import contact_sheet, draw, drawn, file_name, outer_positions
+from techniques.base.drawing.sheets import contact_sheet, draw, drawn, file_name, outer_positions, tiles
 
 __all__ = [
     "SIGNED_MAPS", "UNSIGNED_MAPS", "colour_table", "default_map", "gradient_css",
-    "Scale", "common_scales", "enlarge", "explain", "heatmap_image", "is_constant", "item_image",
+    "Scale", "common_scales", "enlarge", "explain", "gallery_scales", "heatmap_image", "is_constant", "item_image",
     "magnification", "overlay", "picture_image", "png_bytes", "scale_of",
-    "film_frames", "gif_bytes", "mp4_bytes", "contact_sheet", "draw", "drawn", "file_name", "outer_positions",
+    "film_frames", "gif_bytes", "mp4_bytes", "contact_sheet", "draw", "drawn", "file_name", "outer_positions", "tiles",
     "curve_chart", "histogram_chart", "predictions_chart", "scatter_chart", "to_html", "to_svg",
 ]  # fmt: skip

@@ -60,7 +60,7 @@ def curve_chart(curve: Curve) -> str:
         low = 0.0
     ticks = nice_ticks(low, high)
     direct = len(lines) > 1
-    right = WIDTH - (min(116, 8 + BOLD * max(text_width(name) for name in lines)) if direct else 6)
+    right = WIDTH - (min(128, 8 + BOLD * max(text_width(name) for name in lines)) if direct else 6)
     grid, left, top, to_y = _vertical_axis(ticks, curve.y_label, right)
     to_x = _linear(x.min(), x.max(), left, right)
     body = [grid, _horizontal_axis(curve, x, to_x, top, left, right)]

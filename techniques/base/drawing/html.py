@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -12,7 +13,7 @@ from techniques.base.drawing.film import gif_bytes
 from techniques.base.drawing.pictures import (
     explain, gallery_scales, is_constant, item_image, magnification, png_bytes, scale_of,
 )  # fmt: skip
-from techniques.base.drawing.sheets import outer_positions, row_of_pictures
+from techniques.base.drawing.sheets import outer_positions, row_of_pictures, tiles
 from techniques.base.drawing.svg import number
 from techniques.base.results import (
     Animation, Browser, Curve, Gallery, Heatmap, Histogram, Note, Picture, Predictions, Result, Scatter, Table, panels,
@@ -83,9 +84,9 @@ def _browser(browser: Browser) -> str:
         return _small("Nothing to show: there are no cells.")
     shown = []
     for path in paths[:OUTER]:
-        row, first = row_of_pictures(browser, path), (*path, browser.positions(*path)[0])
+        row, first = tiles(browser, path) or row_of_pictures(browser, path), (*path, browser.positions(*path)[0])
         if row:
-            shown.append(_small(" · ".join(path)) + _grid(Gallery(row.items[:INNER], row.names[:INNER])))
+            shown.append(_small(" · ".join(path)) + _grid(replace(row, items=row.items[:INNER], names=row.names[:INNER])))
         else:
             shown.append(_small(" · ".join(first)) + _body(browser.cell(*first)))
     count = sum(len(browser.positions(*path)) for path in paths)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
 from techniques.base.drawing.pictures import MID_GREY, Scale, enlarge, gallery_scales, item_image
 from techniques.base.results import Animation, Browser, Gallery, Heatmap, Picture, Result
+from techniques.base.stack import Stack
 
 GAP = 8  # pixels between the tiles of a sheet
 LINE = 18  # pixels for a name below its tile
 ALONE = 40  # of a browser with thousands of cells, so many become pictures of their own
 FEW = 3  # of so few galleries along the only axis, each item becomes a picture of its own
+TILE = 48  # pixels of one of many small pictures
 ROWS = 12  # of the galleries along an axis, so many stand below one another on a sheet
 
 
@@ -68,6 +71,20 @@ def row_of_pictures(browser: Browser, path: tuple[str, ...]) -> Gallery | None:
     return Gallery(tuple(browser.cell(*path, name) for name in names), names)
 
 
+def tiles(browser: Browser, path: tuple[str, ...], side: int = TILE) -> Gallery | None:
+    """Every cell along the innermost axis as one small item, some of its values only where it is larger than `side`, on the
+    scales that the cells have; None where the cells name no tile."""
+    stack = browser.cells
+    for name in path:
+        stack = stack[name]
+    if not isinstance(stack, Stack) or not stack.tile or not stack.names:
+        return None
+    values, first = stack.stacked[stack.tile], stack[stack.names[0]]
+    step = -(-max(values.shape[-2:]) // side)
+    items = tuple(replace(first.items[0], values=entry[..., ::step, ::step], caption="") for entry in values)
+    return Gallery(items, stack.names, reach=first.reach, scale=first.scale)
+
+
 def contact_sheet(gallery: Gallery, map: str | None = None, tile: int = 112, columns: int | None = None) -> Image.Image:
     """All items of a gallery with their names on one transparent sheet, on the scales that the gallery wants."""
     if not gallery.items:
@@ -109,6 +126,9 @@ def _of_browser(browser: Browser) -> Iterator[Drawn]:
                 yield _one(file_name(*path, name), item)
             alone = min(ALONE, alone + len(names))
         elif names and isinstance(browser.cell(*path, names[0]), Gallery):
+            small = tiles(browser, path)
+            if small:
+                yield Drawn(file_name(*path, "all"), contact_sheet(small, tile=TILE))
             galleries = {name: browser.cell(*path, name) for name in names[:ROWS]}
             yield Drawn(file_name(*path, "sheet"), _stacked(galleries))
             if len(browser.axes) == 1 and len(names) <= FEW:
