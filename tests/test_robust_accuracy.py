@@ -138,8 +138,10 @@ def test_another_picture_of_the_same_name_another_class_and_another_model_are_no
     other = replace(noises(model, 2)[1], origin=sample.origin)
     grouped = replace(sample, group=model.label((int(model.logits(sample.pixels).argmax()) + 1) % model.classes))
     louder = wrap(Louder(model.network), key=model.key, labels=model.labels, preprocessing=model.preprocessing)
-    object.__setattr__(louder, "sha256", model.sha256)  # the same weights under the same names
-    for question, asked in ((other, model), (grouped, model), (sample, louder)):
+    wider = wrap(Louder(model.network), key=model.key, preprocessing=model.preprocessing, multi_label=True)
+    for copy in (louder, wider):
+        object.__setattr__(copy, "sha256", model.sha256)  # the same weights under the same names
+    for question, asked in ((other, model), (grouped, model), (sample, louder), (sample, wider)):
         assert "remembered" not in robust_accuracy(asked, question).note.text
 
 
