@@ -69,7 +69,7 @@ def test_the_true_class_is_the_group_of_the_picture_or_the_chosen_one(pictures, 
         techniques.run("wall", grouped, cnn, methods=("saliency",), classes="true and predicted"),
         techniques.run("wall", pictures[:1], cnn, methods=("saliency",), classes="true and predicted", target=other),
     ):
-        assert [name.partition(".jpg: ")[2].rpartition(" ")[0] for name in answer.wall.names] == [cnn.label(other), cnn.label(predicted)]
+        assert [name.partition(".jpg: ")[2].rsplit(" ", 2)[0] for name in answer.wall.names] == [cnn.label(other), cnn.label(predicted)]
 
 
 def test_layers_from_early_to_late_are_columns_of_the_techniques_that_read_one(pictures, cnn):
