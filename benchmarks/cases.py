@@ -120,33 +120,6 @@ def fgsm(device: str) -> Case:
     return Case(title, technique("fgsm", sample, model), others, {}, missing)
 
 
-def pgd(device: str) -> Case:
-    """The loop alone, 10 steps and the forward pass that tells what came of them."""
-    from techniques.base.attacks import Ball, Goal
-    from techniques.pgd import pgd_pixels
-
-    model = bundled("imagenette", device)
-    _, pixels = noise(model)
-    predicted = model.logits(pixels).argmax(1)
-    settings = {"steps": 10, "step_size": 0.25, "random_start": True, "restarts": 1}
-
-    def ours() -> None:
-        generator = torch.Generator().manual_seed(0)
-        pgd_pixels(model, Ball(pixels, 4.0, "linf"), Goal(predicted, False), **settings, generator=generator, run=Run())
-
-    def passes() -> None:
-        for _ in range(10):
-            backward(model, pixels)
-        forward(model, pixels)
-
-    def torchattacks() -> None:
-        importlib.import_module("torchattacks").PGD(as_module(model), eps=4 / 255, alpha=1 / 255, steps=10)(pixels, predicted)
-
-    others, missing = installed({"torchattacks": torchattacks})
-    others = {"its bare forward and backward passes": passes} | others
-    return Case(f"PGD's loop, 10 steps ({model.title})", ours, others, {"its bare forward and backward passes": 1.1}, missing)
-
-
 def average_activation(device: str) -> Case:
     """All convolution and linear layers, two groups of 16 pictures, the average alone."""
     from techniques.base.activations import average_maps
@@ -170,7 +143,6 @@ CASES: dict[str, Callable[[str], Case]] = {
     "occlusion": lambda device: occlusion_of("imagenette", device),
     "occlusion_digits": lambda device: occlusion_of("digits", device),
     "fgsm": fgsm,
-    "pgd": pgd,
     "average_activation": average_activation,
 }
 
