@@ -11,8 +11,8 @@ first is FIRST times that. One step of Adam moves a pixel by no more than `step_
 d; within each search this falls to zero along a cosine, and it is trebled where a search came to nothing. Without confidence, halving the
 straight way back to the picture finds the border at the end.
 
-The algorithm stands here because torchattacks and foolbox (3.3.4), whose rate is 0.01 for every picture, end ten times as far away, and
-ART's takes three times as many passes and ends farther away, too.
+The algorithm stands here because torchattacks and foolbox (3.3.4) take the same rate of Adam, 0.01, for every picture: one such step
+moves a pixel more than ten times as far as the whole attack needs to on a photograph, and in few steps nothing small is found.
 """
 
 from __future__ import annotations
