@@ -19,6 +19,7 @@ torch.set_num_threads(1)  # tiny models: more threads cost more than they bring
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items) -> None:
     """Where tests are shared out among processes, those in the browser stay together: two Chromiums would starve each other."""
     for item in items:

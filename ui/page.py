@@ -88,5 +88,6 @@ def launch_options(settings: Settings) -> dict:
         "run_history": False,
         "allowed_paths": [],
         "state_session_capacity": 500,
+        "_frontend": False,  # or gradio asks for the page at once, and gives up where a slow machine needs more than three seconds
         "mcp_server": settings.mcp and find_spec("mcp") is not None,
     }

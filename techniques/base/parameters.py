@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MASKS = 6  # so many painted areas are told apart in one run
 LONGEST = 200  # characters of a text that is in no list
-TOLD = 12  # so many names of a long list are told in a sentence
+TOLD = 8  # so many names of a long list are told in a sentence
 
 
 @dataclass(frozen=True)
