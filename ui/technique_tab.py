@@ -107,7 +107,7 @@ def _panel_places(technique: Technique) -> tuple[dict[str, gr.HTML], dict[str, A
             slot = f"lp-slot lp-slot-{kind.__name__.lower()}"
             empty = "" if panels else "<div class='lp-empty'><p>Press <b>Run</b>.</p></div>"
             place = partial(gr.HTML, empty, elem_id=f"{technique.name}-{name}", js_on_load=FORWARD_PICKS)
-            if kind is not Browser:
+            if kind is not Browser or technique.attack:  # the few curves of an attack need no walking through
                 panels[name] = place(elem_classes=slot)
                 continue
             with gr.Column(min_width=250, elem_classes=slot):
