@@ -15,10 +15,10 @@ from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 
 from techniques.base import (
-    Browser, Gallery, Help, Layer, LayerName, LoadedModel, Note, ParameterError, Picture, Range, Run, Samples, Stack, technique,
+    Browser, Gallery, Help, Layer, LayerName, LoadedModel, Note, ParameterError, Range, Run, Samples, Stack, technique,
 )  # fmt: skip
 from techniques.base.receptive_field import receptive_field
-from techniques.base.strongest_patches import BATCH, Best, Patches, with_more
+from techniques.base.strongest_patches import BATCH, Best, Patches, gallery, look_through, word_for
 
 
 class Answer(NamedTuple):
@@ -55,46 +55,42 @@ def top_patches(
         raise ParameterError("Top patches takes pictures to look through; received none. Add some, for example at random out of a data set.")
     if pick == "in order" and first >= chosen.channels:
         raise ParameterError(f"First: received {first}, but the channels of {chosen.name} are numbered from 0 to {chosen.channels - 1}.")
-    cutter, best, seen = Patches(samples, chosen, receptive_field(model, chosen)), None, 0
+    cutter, best = Patches(samples, chosen, receptive_field(model, chosen)), None
 
     def answer() -> Answer:
         channels = best.order[:count].tolist() if pick == "strongest" else list(range(first, chosen.channels))[:count]
-        browser = Browser(("channel",), _stack(cutter, best, channels), caption=f"Patches that excite the channels of {chosen.name} most")
-        return Answer(browser, Note(_story(cutter, best, channels, pick == "strongest", seen)))
+        shown = _stack(model, cutter, best, channels)
+        browser = Browser(("channel",), shown, caption=f"Patches that excite the {word_for(chosen)}s of {chosen.name} most")
+        return Answer(browser, Note(_story(cutter, best, channels, pick == "strongest")))
 
     for part in run.steps(samples.batches(BATCH), "Batch"):
-        best = with_more(best, model, chosen, part.pixels, seen, patches)
-        seen += len(part)
+        best = look_through(model, chosen, part.pixels, patches, best)
         run.show(answer)
     return answer()
 
 
-def _stack(cutter: Patches, best: Best, channels: Sequence[int]) -> Stack:
-    cut, rows = cutter.of(best, channels), best.values.new_tensor(channels).long()
-    pictures, names = best.pictures[rows], cutter.samples.origins
+def _stack(model: LoadedModel, cutter: Patches, best: Best, channels: Sequence[int]) -> Stack:
+    cut, rows, origins = cutter.of(best, channels), best.values.new_tensor(channels).long(), cutter.samples.origins
+    pictures = best.pictures[rows]
+    told = {number: (origins[number], model.label(int(best.said[number]))) for number in pictures.unique().tolist()}
     stacked = {"patches": cut, "activation": best.values[rows], "picture": pictures, "strongest": cut[:, 0]}
-    origins = {number: names[number] for number in pictures.unique().tolist()}
-    titles = tuple(f"{word(cutter.layer)} {channel}" for channel in channels)
-    return Stack(titles, stacked, partial(_cell, cutter.layer.name, origins), "strongest")
+    names = tuple(f"{word_for(cutter.layer)} {channel}" for channel in channels)
+    return Stack(names, stacked, partial(_cell, cutter.layer.name, told), "strongest")
 
 
-def _cell(layer: str, origins: Mapping[int, str], name: str, entry: Mapping[str, Any]) -> Gallery:
+def _cell(layer: str, told: Mapping[int, tuple[str, str]], name: str, entry: Mapping[str, Any]) -> Gallery:
+    """The patches of a channel; `told` says of each picture what it is called and what the model sees in it."""
     values, numbers = entry["activation"].tolist(), entry["picture"].tolist()
-    items = tuple(Picture(patch, label=f"Patch of {origins[number]}") for patch, number in zip(entry["patches"], numbers))
-    names = tuple(f"{origins[number]}: {value:.3g}" for number, value in zip(numbers, values))
-    return Gallery(items, names, caption=f"{layer}, {name}: outputs from {values[0]:.3g} to {values[-1]:.3g}, each of another picture")
+    return gallery(f"{layer}, {name}", entry["patches"], values, [told[number] for number in numbers])
 
 
-def word(layer: Layer) -> str:
-    return "unit" if layer.kind == "vector" else "channel"
-
-
-def _story(cutter: Patches, best: Best, channels: Sequence[int], sorted_: bool, seen: int) -> str:
+def _story(cutter: Patches, best: Best, channels: Sequence[int], ranked: bool) -> str:
     """Which channels out of what, what a patch is, and which of the channels nothing excites."""
-    layer, total = cutter.layer, len(cutter.samples)
-    which = "the strongest on average first" if sorted_ else "by number"
-    told = f"{len(channels)} of the {layer.channels} {word(layer)}s of {layer.name}, {which}, over {seen} of {total} pictures. {cutter.field.told()}"
+    layer, seen, total = cutter.layer, len(best.said), len(cutter.samples)
+    which = "the strongest on average first" if ranked else "by number"
+    of = f"{total} pictures" if seen == total else f"{seen} of {total} pictures"
+    told = f"{len(channels)} of the {layer.channels} {word_for(layer)}s of {layer.name}, {which}, over {of}. {cutter.seen.told()}"
     silent = [str(channel) for channel in channels if float(best.values[channel, 0]) <= 0]
     if silent:
-        told += f" No picture excites {word(layer)}{'s' * (len(silent) > 1)} {', '.join(silent)} above zero."
+        told += f" No picture excites {word_for(layer)}{'s' * (len(silent) > 1)} {', '.join(silent)} above zero."
     return told
