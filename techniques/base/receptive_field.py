@@ -19,6 +19,7 @@ from techniques.base.hooks import gradients_at, output_of
 
 EFFECTIVE = 0.0455  # of what the pixel counts that counts most
 PICTURES = 3  # of noise: a rectifier that is closed for one is open for another
+MOSTLY = 0.75  # of height and width: who sees so much of the picture is shown all of it
 OUTSIDE = 0.5  # what is drawn where a field reaches over the border of the picture
 
 
@@ -64,7 +65,7 @@ class Field(NamedTuple):
     def told(self) -> str:
         """A sentence about its size."""
         if self.everywhere:
-            return "A place of this layer may have seen all of the picture, so whole pictures are shown."
+            return "A place of this layer may have seen nearly all of the picture, so whole pictures are shown."
         sizes = f"{self.size[0]} × {self.size[1]} px"
         whole = "" if self.whole == self.size else f"; with what hardly counts it is {self.whole[0]} × {self.whole[1]} px"
         return f"What a place of this layer has seen is {sizes} large{whole}."
@@ -81,7 +82,7 @@ def receptive_field(model: LoadedModel, layer: Layer) -> Field:
     edges = [_edge([place[axis] for place in places], [count.amax(1 - axis) for count in counts], layer.grid[axis]) for axis in (0, 1)]
     whole = tuple(len(_extent(counts[1].amax(1 - axis), 0.0)) for axis in (0, 1))
     mixed = layer.kind == "tokens" and whole == size  # by attention; a patch counts most for itself, since it is handed on as it is
-    if mixed or None in edges or all(edge.length == side for edge, side in zip(edges, size)):
+    if mixed or None in edges or all(edge.length >= MOSTLY * side for edge, side in zip(edges, size)):
         return everywhere
     return Field(*edges, whole, False)
 

@@ -14,14 +14,13 @@ from typing import NamedTuple
 from model_zoo.deferred import torch
 from model_zoo.layers import Layer
 from model_zoo.loaded import LoadedModel
-from techniques.base.activations import MOST
 from techniques.base.hooks import watching
 from techniques.base.receptive_field import Field
 from techniques.base.results import Gallery, Picture
 from techniques.base.sample import Samples
 
 BATCH = 16  # pictures in one forward pass
-NUMBERS = 2 * MOST  # that all patches of an answer hold together: 32 MB
+NUMBERS = 6 * 2**20  # that all patches of an answer hold together: 24 MB
 
 
 class Best(NamedTuple):
