@@ -30,9 +30,9 @@ STRONGEST = -1
 
 class Answer(NamedTuple):
     where: Heatmap
+    effect: Predictions
     looks_for: Gallery | None
     top_patches: Gallery | None
-    effect: Predictions
     weights: Gallery | None
     note: Note
 
@@ -62,7 +62,7 @@ class Seen:
     title="Channel",
     family="What is inside",
     paper="doi:10.23915/distill.00024.001",
-    order=13,
+    order=14,
     limits="A channel is seldom one idea: it may answer to several, and one idea may be spread over many. That little changes without it says that "
     "others can stand in, not that it is of no use; and zero may be an output that the rest of the network has never met.",
     why_not=lambda model: None if model.layers else "none of its layers can be read.",
@@ -130,7 +130,7 @@ def _look(sample: Sample, model: LoadedModel, layer: Layer, number: int) -> Seen
 def _answer(seen: Seen) -> Answer:
     names = ("as it is", f"without {seen.name}")
     effect = Predictions.of(seen.model, seen.logits, names, caption=f"What the model says with {seen.name} of {seen.layer.name} at zero")
-    return Answer(_where(seen), _looks_for(seen), seen.patches, effect, seen.weights, Note(_story(seen)))
+    return Answer(_where(seen), effect, _looks_for(seen), seen.patches, seen.weights, Note(_story(seen)))
 
 
 def _where(seen: Seen) -> Heatmap:
@@ -151,9 +151,9 @@ def _looks_for(seen: Seen) -> Gallery | None:
         return None
     value, place = (float(found[seen.number]) for found in strongest_places(seen.maps))
     patch = seen.field.crop(seen.sample.pixels[0, :3], divmod(int(place), seen.layer.grid[1]))
-    items, names = [Picture(patch, label=f"Patch of {seen.sample.origin}")], [f"in {seen.sample.origin}: {value:.3g}"]
+    items, names = [Picture(patch, caption=f"Patch of {seen.sample.origin}")], [f"in {seen.sample.origin}: {value:.3g}"]
     if seen.pattern is not None:
-        items.append(Picture(seen.pattern[:3], label=f"Visualised in {seen.layer.name}: {seen.name}"))
+        items.append(Picture(seen.pattern[:3], caption=f"{seen.layer.name}, {seen.name}: pattern"))
         names.append("a pattern made for it")
     return Gallery(tuple(items), tuple(names), caption=f"What excites {seen.name} most in the picture, and what it looks for. {seen.field.told()}")
 

@@ -64,7 +64,7 @@ def excited_by_this(
     run: Run,
     *,
     layers: Annotated[int, Range(1, 16, 1, "layers"), Help("How many layers, from the first to the last, evenly spaced.")] = 5,
-    units: Annotated[int, Range(1, 8, 1, "units"), Help("How many units of each layer, the strongest first.")] = 3,
+    units: Annotated[int, Range(1, 8, 1, "units"), Help("How many units of each layer, the strongest first.")] = 2,
     steps: Annotated[int, Range(0, 256, 1, "steps"), Help("How many steps each pattern is made in; with 0 there are patches alone.")] = 32,
     seed: Seed = 0,
 ) -> Answer:
@@ -120,11 +120,11 @@ def _answer(sample: Sample, found: list[Excited], steps: int) -> Answer:
         rows = zip(one.names, one.values.tolist(), one.places.tolist())
         for number, (name, value, place) in enumerate(rows):
             patch = one.field.crop(sample.pixels[0, :3], divmod(place, one.layer.grid[1]))
-            items.append(Picture(patch, label=f"Patch of {sample.origin}"))
+            items.append(Picture(patch, caption=f"Patch of {sample.origin}"))
             names.append(f"{one.layer.name}, {name}: {value:.3g}")
             if steps:
                 pattern = torch.full_like(sample.pixels[0, :3], GREY) if one.patterns is None else one.patterns[number, :3]
-                items.append(Picture(pattern, label=f"Visualised in {one.layer.name}: {name}"))
+                items.append(Picture(pattern, caption=f"{one.layer.name}, {name}: pattern"))
                 names.append(f"what {name} looks for")
     columns = most * (2 if steps else 1)
     level = all(len(one.channels) == most for one in found)

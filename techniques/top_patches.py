@@ -30,7 +30,7 @@ class Answer(NamedTuple):
     title="Top patches",
     family="What is inside",
     paper="arXiv:1311.2901",
-    order=9,
+    order=16,
     limits="It is what your pictures have to offer: what the channel would like better and no picture shows, you do not see. Patches that look "
     "alike to you need not be alike in what the channel reads, and the strongest few say nothing of all the others that it answers to as well.",
     why_not=lambda model: None if model.layers else "none of its layers can be read.",

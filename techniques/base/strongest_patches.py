@@ -89,7 +89,7 @@ class Patches:
 def gallery(of: str, patches: torch.Tensor, values: Sequence[float], told: Sequence[tuple[str, str]]) -> Gallery:
     """The patches `[k, C, h, w]` of one channel, each with its picture's name and its value, and which class the model sees most often in
     these pictures; `told` is for each the name of its picture and that class."""
-    items = tuple(Picture(patch, label=f"Patch of {origin}") for patch, (origin, _) in zip(patches, told))
+    items = tuple(Picture(patch, caption=f"Patch of {origin}") for patch, (origin, _) in zip(patches, told))
     names = tuple(f"{origin}: {value:.3g}" for value, (origin, _) in zip(values, told))
     label, times = Counter(label for _, label in told).most_common(1)[0]
     seen = f"{times} of these {len(told)} pictures are" if len(told) > 1 else "this picture is"
