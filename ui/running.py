@@ -16,8 +16,8 @@ from model_zoo.errors import AppError
 from techniques import catalogue
 from techniques.base import Animation, Browser, LoadedModel, Sample, Samples, Technique
 from techniques.base.export import write_bundle
-from techniques.base.results import panels
-from ui.browsing import PARTS, cell_html, first_outer, is_large, set_axes
+from techniques.base.results import Result, panels
+from ui.browsing import browser_html, is_large
 from ui.choosing import GONE
 from ui.events import told
 from ui.files import new_folder, prune
@@ -38,9 +38,8 @@ def run_handler(
     """The handler behind Run, for the header's values (the last is whether both pictures of the pair are meant) and those of
     the technique's `own` controls.
 
-    Yields status, Run, Stop, download, then what `fill` gives: a value per panel, then the controls of every browser; and
-    last what the page is told once it is done. What is shown on the way is kept like an answer: whoever stops the run can
-    save it and send it on.
+    Yields status, Run, Stop, download, a value per panel, and last what the page is told once it is done. What is shown on
+    the way is kept like an answer: whoever stops the run can save it and send it on.
     """
 
     def handler(session_id: str, target: str, layer: str, seed: float | None, both: bool, *values: Any) -> Iterator[list]:
@@ -53,7 +52,7 @@ def run_handler(
             return
         stop = session.begin(technique.name)
         given = dict(zip(own, values)) | _shared(technique, target, layer, seed, session)
-        yield _seen(technique, fill, Progress(0.0, "Starting"), None)
+        yield [progress(0.0, "Starting"), *_buttons(running=True), *fill(None)[BUTTONS:], gr.skip()]
         try:
             model = model_zoo.load(session.model_key)
             sample = _pictures(technique, session, model, bool(both))
@@ -101,9 +100,9 @@ def _seen(technique: Technique, fill: Callable[[Answered | None], list], event: 
     """All outputs after an event of a run; `shown` is the last answer of this run, finished or not."""
     untouched = [*fill(None)[BUTTONS:], gr.skip()]
     if isinstance(event, Progress):
-        return [progress(event.fraction, event.text), *_buttons(running=True), *untouched]
+        return [progress(event.fraction, event.text), *fill(None)[1:], gr.skip()]
     if isinstance(event, Preview):
-        return [gr.skip(), *_buttons(running=True), *fill(_live(shown))[BUTTONS:], gr.skip()]
+        return [*fill(None)[:BUTTONS], *fill(_live(shown))[BUTTONS:], gr.skip()]
     if isinstance(event, Done):
         return [*fill(shown), told(ran=technique.name)]
     if shown is None:
@@ -183,28 +182,24 @@ def _finished(answered: Answered, many: bool) -> str:
     return f"<p class='lp-done'>{escape(of)} · {escape(answered.model_title)}{took}</p>"
 
 
-def fill_panels(technique: Technique, places: list[str], browsers: list[str], answered: Answered | None) -> list:
+def fill_panels(technique: Technique, places: list[str], answered: Answered | None) -> list:
     """New values for a tab that shows this answer, in the order of its outputs; with None it stays as it is."""
     if answered is None:
-        return [gr.skip()] * (BUTTONS + len(places) + PARTS * len(browsers))
+        return [gr.skip()] * (BUTTONS + len(places))
     run, stop, download = _buttons(running=False, answered=True)
     download = gr.Button(visible=False) if answered.opened else download  # whoever opened a file has it
-    return [_finished(answered, technique.many), run, stop, download, *_filled(technique, places, browsers, answered)]
-
-
-def _filled(technique: Technique, places: list[str], browsers: list[str], answered: Answered) -> list:
-    """New values for every panel, then for the controls of every browser."""
     answer, known = panels(answered.answer), catalogue()
-    values = []
-    for name in places:
-        result, title = answer.get(name), _title(technique, name, known)
-        if result is None:
-            values.append("")
-        elif isinstance(result, Browser) and is_large(result):
-            values.append(cell_html(result, answered, first_outer(result)))
-        else:
-            values.append(panel(title, result, answered.sample))
-    return [*values, *(control for name in browsers for control in set_axes(answer.get(name)))]
+    shown = [_shown(_title(technique, name, known), answer.get(name), answered) for name in places]
+    return [_finished(answered, technique.many), run, stop, download, *shown]
+
+
+def _shown(title: str, result: Result | None, answered: Answered) -> str:
+    """What stands in the place of one panel."""
+    if result is None:
+        return ""
+    if isinstance(result, Browser) and is_large(result):
+        return browser_html(result, answered)
+    return panel(title, result, answered.sample)
 
 
 def _title(technique: Technique, panel: str, known: Mapping[str, Technique]) -> str:

@@ -14,6 +14,7 @@ from model_zoo.deferred import torch
 from model_zoo.errors import AppError
 from techniques.base import Predictions
 from ui.arriving import arrive, arrived, begin, current_address, open_view, opened, tell
+from ui.browsing import walk_handler
 from ui.choosing import GONE, choose_sample, seen, shown, wire_choosing
 from ui.events import COMPUTE, LIGHT, told
 from ui.films import film_file
@@ -48,6 +49,7 @@ class Page:
     file: gr.DownloadButton
     bell: gr.HTML
     films: gr.HTML
+    walker: gr.HTML
 
     def tab(self, technique: str | None) -> TechniqueTab | None:
         """The tab of the technique of this name."""
@@ -157,7 +159,7 @@ def _wire_run(page: Page, tab: TechniqueTab) -> None:
     """Run, and what else starts the technique: a stroke where one paints."""
     header = page.header
     inputs = [header.session, header.target, header.layer, header.seed, page.trail.pair.switch, *tab.controls]
-    outputs, options = [*tab.outputs, header.ran], {"show_progress_on": tab.status, **COMPUTE}
+    outputs, options = [*tab.outputs, header.ran], {"show_progress_on": header.ran, **COMPUTE}
     tab.run.click(tab.handler, inputs, outputs, **options)
     if tab.paint:
         for painted in wire_painting(tab.paint, tab.technique.name, tab.control("region"), header, page.sessions):
@@ -165,7 +167,7 @@ def _wire_run(page: Page, tab: TechniqueTab) -> None:
 
 
 def _wire_shared_buttons(page: Page) -> None:
-    """Stop and Download of all techniques, and the films of all replays: one event each."""
+    """Stop and Download of all techniques, the films of all replays and the moves through all browsers: one event each."""
     session = page.header.session
     stops = {tab.stop.elem_id: tab.technique for tab in page.tabs}
     places = {html.elem_id: (tab.technique.name, panel) for tab in page.tabs for panel, html in tab.panels.items()}
@@ -179,6 +181,7 @@ def _wire_shared_buttons(page: Page) -> None:
 
     gr.on([tab.stop.click for tab in page.tabs], stop, session, None, trigger_mode="multiple", **LIGHT)
     saved = gr.on([tab.download.click for tab in page.tabs], save, session, page.file, **LIGHT)
+    page.walker.walk(walk_handler(places, page.sessions), session, page.walker, trigger_mode="multiple", **LIGHT)
     filmed = page.films.film(film, session, page.file, **LIGHT)
     for made in (saved, filmed):
         # gradio's own button hands out the file of the press before: it is pressed here once its file is there
