@@ -1,7 +1,6 @@
 """Walking through a large browser of results (every filter of every layer) one cell at a time, from memory.
 
-One component hears of all browsers, and tells the page the parts that change: a list, a slider and events for each would make the page
-slow.
+The page asks for one cell after the other and puts the parts that change into the panel itself.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from techniques.base.drawing import gallery_scales, item_image, tiles
 from techniques.base.results import Result, panels
 from ui.events import told
 from ui.files import png_bytes
-from ui.header import LISTEN
 from ui.panels import body, caption, data_url, place_of
 from ui.session import Answered, Sessions
 
@@ -30,12 +28,6 @@ TOP = 24  # cells of the inner axis that are shown small
 THUMBNAIL = 48  # pixels
 TILE_PIXELS = 2**17  # of all tiles of a layer together
 MOST_TILES = 2048  # so many are shown at once; further ones are reached with the slider
-# the page asks for one cell after the other; what it is told, it puts into the panel itself
-FORWARD = "document.addEventListener('walk', (event) => trigger('walk', event.detail));" + LISTEN
-
-
-def build_walker() -> gr.HTML:
-    return gr.HTML("", elem_id="walker", js_on_load=FORWARD)
 
 
 def is_large(browser: Browser) -> bool:

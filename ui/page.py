@@ -14,8 +14,7 @@ from techniques import catalogue
 from techniques.base import FAMILIES
 from techniques.base.drawing import SIGNED_MAPS, UNSIGNED_MAPS, colour_table
 from ui.api import build_api
-from ui.browsing import build_walker
-from ui.films import build_films
+from ui.bell import build_bell
 from ui.guard import MEGABYTE, Guard, fetch_nothing
 from ui.header import build_header
 from ui.sending import build_trail
@@ -24,7 +23,6 @@ from ui.settings import Settings
 from ui.technique_tab import TechniqueTab, build_tab
 from ui.theme import theme
 from ui.tray import build_tray
-from ui.trusting import build_bell
 from ui.walking import build_walks
 from ui.wiring import Page, wire
 
@@ -41,7 +39,7 @@ def build(settings: Settings) -> gr.Blocks:
         walk = build_walks()
         trail = build_trail()
         tray = build_tray(settings)
-        bell, films, walker = build_bell(), build_films(), build_walker()
+        bell = build_bell()
         file = gr.DownloadButton(visible="hidden", elem_id="file")
         tabs: list[TechniqueTab] = []
         groups: dict[str, gr.Tabs] = {}
@@ -55,7 +53,7 @@ def build(settings: Settings) -> gr.Blocks:
                     with gr.Tabs(elem_id=slug("techniques", family), overflow_behavior="wrap") as groups[family]:
                         tabs.extend(build_tab(technique, header, sessions, settings) for technique in members)
         build_api(settings)
-        wire(demo, Page(header, tuple(tabs), families, groups, sessions, settings, trail, tray, walk, file, bell, films, walker))
+        wire(demo, Page(header, tuple(tabs), families, groups, sessions, settings, trail, tray, walk, file, bell))
     demo.queue(max_size=24, api_open=False)
     return demo
 

@@ -14,7 +14,7 @@ from ui.controls import control
 from ui.header import Header
 from ui.opening import build_opening, wire_opening
 from ui.painting import build_canvas
-from ui.running import fill_panels, run_handler
+from ui.running import fill_panels, run_handler, stop_button
 from ui.session import Answered, Sessions
 from ui.settings import Settings
 from ui.tray import TRAY_PLACE
@@ -31,9 +31,9 @@ class TechniqueTab:
     controls: list
     paint: gr.HTML | None
     run: gr.Button
-    stop: gr.Button
+    stop: gr.HTML
     status: gr.HTML
-    download: gr.Button
+    download: gr.HTML
     panels: dict[str, gr.HTML]
     trust: TrustBox | None
     handler: Callable
@@ -64,9 +64,9 @@ def build_tab(technique: Technique, header: Header, sessions: Sessions, settings
                 controls = [control(param, name) for param in settable]
                 with gr.Row(elem_classes="lp-run"):
                     run = gr.Button("Run", variant="primary", elem_id=f"{name}-run", min_width=90)
-                    stop = gr.Button("Stop", elem_id=f"{name}-stop", min_width=90, interactive=False)
+                    stop = gr.HTML(stop_button(technique))
                 status = gr.HTML(elem_id=f"{name}-status", elem_classes="lp-status")
-                download = gr.Button("Download pictures and numbers", visible=False, size="sm", elem_id=f"{name}-download")
+                download = gr.HTML()
                 saved_file = build_opening(technique) if technique.saved else None
                 gr.HTML(_small_print(technique))
             with gr.Column(scale=1, min_width=300):

@@ -30,6 +30,9 @@
     link.click();
   };
 
+  // The server's bell hears of this (ui/bell.py).
+  const ring = (detail) => document.dispatchEvent(new CustomEvent("ring", { detail }));
+
   // In the list of models the arrow keys walk, Enter chooses, Escape leaves.
   document.addEventListener("keydown", (event) => {
     const search = event.target.closest?.("#model-search");
@@ -278,7 +281,7 @@
 
     save(kind) {
       const path = this.closest("[data-path]")?.dataset.path;
-      this.dispatchEvent(new CustomEvent("film", { bubbles: true, detail: { kind, place: this.closest(".block[id]")?.id, path: path ? JSON.parse(path) : null } }));
+      ring({ ring: "film", kind, place: this.closest(".block[id]")?.id, path: path ? JSON.parse(path) : null });
     }
   }
 
@@ -308,7 +311,7 @@
     if (!next) return;
     walks.wanted.delete(next.place);
     walks.patience = setTimeout(walkOn, 10_000);
-    document.dispatchEvent(new CustomEvent("walk", { detail: next }));
+    ring({ ring: "walk", ...next });
   };
   const walked = (what) => {
     const panel = document.getElementById(what.place);
@@ -793,11 +796,17 @@
     }
   });
 
+  document.addEventListener("click", (event) => {
+    const measure = event.target.closest?.("[data-ring=measure]");
+    if (measure) document.getElementById(`${measure.dataset.technique}-trust`)?.classList.remove("lp-earlier");
+  });
+
   // A press on Run shows at once that it was heard: what others run may come first.
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("button[id$='-run']");
     const status = button && document.getElementById(button.id.replace(/run$/, "status"));
     if (!status) return;
+    document.getElementById(button.id.replace(/run$/, "trust"))?.classList.add("lp-earlier"); // what was measured is of an earlier answer
     status.classList.add("lp-waiting");
     new MutationObserver((_, observer) => {
       status.classList.remove("lp-waiting");
