@@ -16,8 +16,9 @@ from model_zoo.errors import AppError
 from techniques import catalogue
 from techniques.base import Animation, Browser, LoadedModel, Sample, Samples, Technique
 from techniques.base.export import write_bundle
-from techniques.base.results import panels
-from ui.browsing import PARTS, cell_html, first_outer, is_large, set_axes
+from techniques.base.results import Result, panels
+from ui.bell import ring
+from ui.browsing import browser_html, is_large
 from ui.choosing import GONE
 from ui.events import told
 from ui.files import new_folder, prune
@@ -38,27 +39,26 @@ def run_handler(
     """The handler behind Run, for the header's values (the last is whether both pictures of the pair are meant) and those of
     the technique's `own` controls.
 
-    Yields status, Run, Stop, download, then what `fill` gives: a value per panel, then the controls of every browser; and
-    last what the page is told once it is done. What is shown on the way is kept like an answer: whoever stops the run can
-    save it and send it on.
+    Yields status, Run, Stop, download, a value per panel, and last what the page is told once it is done. What is shown on
+    the way is kept like an answer: whoever stops the run can save it and send it on.
     """
 
     def handler(session_id: str, target: str, layer: str, seed: float | None, both: bool, *values: Any) -> Iterator[list]:
         session = sessions.find(session_id)
         if session is None:
-            yield _failed(fill, GONE)
+            yield _failed(technique, fill, GONE)
             return
         if not technique.many and session.picture is None:
-            yield _failed(fill, "There is no picture yet. Choose a sample or upload one at the top of the page.")
+            yield _failed(technique, fill, "There is no picture yet. Choose a sample or upload one at the top of the page.")
             return
         stop = session.begin(technique.name)
         given = dict(zip(own, values)) | _shared(technique, target, layer, seed, session)
-        yield _seen(technique, fill, Progress(0.0, "Starting"), None)
+        yield [progress(0.0, "Starting"), *_buttons(technique, running=True), *fill(None)[BUTTONS:], gr.skip()]
         try:
             model = model_zoo.load(session.model_key)
             sample = _pictures(technique, session, model, bool(both))
         except AppError as error:
-            yield _failed(fill, str(error))
+            yield _failed(technique, fill, str(error))
             return
         shown: Answered | None = None
         line, start = Line(), time.perf_counter()
@@ -101,20 +101,20 @@ def _seen(technique: Technique, fill: Callable[[Answered | None], list], event: 
     """All outputs after an event of a run; `shown` is the last answer of this run, finished or not."""
     untouched = [*fill(None)[BUTTONS:], gr.skip()]
     if isinstance(event, Progress):
-        return [progress(event.fraction, event.text), *_buttons(running=True), *untouched]
+        return [progress(event.fraction, event.text), *fill(None)[1:], gr.skip()]
     if isinstance(event, Preview):
-        return [gr.skip(), *_buttons(running=True), *fill(_live(shown))[BUTTONS:], gr.skip()]
+        return [*fill(None)[:BUTTONS], *fill(_live(shown))[BUTTONS:], gr.skip()]
     if isinstance(event, Done):
         return [*fill(shown), told(ran=technique.name)]
     if shown is None:
-        return _failed(fill, event.text) if isinstance(event, Failed) else [NOTHING_YET, *_buttons(running=False), *untouched]
+        return _failed(technique, fill, event.text) if isinstance(event, Failed) else [NOTHING_YET, *_buttons(technique), *untouched]
     status, *others = fill(shown)
     return [_error(f"{event.text} {AS_FAR}") if isinstance(event, Failed) else status, *others, gr.skip()]
 
 
-def _failed(fill: Callable[[Answered | None], list], text: str) -> list:
+def _failed(technique: Technique, fill: Callable[[Answered | None], list], text: str) -> list:
     """All outputs when there is no answer: the reason, and the panels as they were."""
-    return [_error(text), *_buttons(running=False), *fill(None)[BUTTONS:], gr.skip()]
+    return [_error(text), *_buttons(technique), *fill(None)[BUTTONS:], gr.skip()]
 
 
 def _error(text: str) -> str:
@@ -133,12 +133,12 @@ def _live(answered: Answered) -> Answered:
     return replace(answered, answer=latest(answered.answer))
 
 
-def save_handler(buttons: dict[str, Technique], sessions: Sessions) -> Callable[[str, gr.EventData], str]:
-    """The handler behind the Download `buttons`, by id: a zip with every picture, every number and the manifest of the last answer."""
+def save_handler(techniques: Mapping[str, Technique], sessions: Sessions) -> Callable[[str, gr.EventData], str]:
+    """The handler behind Download: a zip with every picture, every number and the manifest of the last answer."""
 
     def save(session_id: str, event: gr.EventData) -> str:
-        session, technique = sessions.find(session_id), buttons[event.target.elem_id]
-        answered = session.answers.get(technique.name) if session else None
+        session, technique = sessions.find(session_id), techniques.get(event._data.get("technique"))
+        answered = session.answers.get(technique.name) if session and technique else None
         if answered is None or answered.opened:
             raise gr.Error("This result is no longer kept. Please run it again.", print_exception=False)
         try:
@@ -161,8 +161,15 @@ def _shared(technique: Technique, target: str, layer: str, seed: float | None, s
     return {param.name: given[param.kind] for param in technique.params if param.kind in given}
 
 
-def _buttons(running: bool, answered: bool = False) -> list:
-    return [gr.Button(interactive=not running), gr.Button(interactive=running), gr.Button(visible=True) if answered else gr.skip()]
+def _buttons(technique: Technique, running: bool = False, answered: bool = False) -> list:
+    """Run, Stop and Download; Download stays as it is unless there is a new answer."""
+    download = ring("save", "Download pictures and numbers", f"{technique.name}-download", technique=technique.name)
+    return [gr.Button(interactive=not running), stop_button(technique, running), download if answered else gr.skip()]
+
+
+def stop_button(technique: Technique, running: bool = False) -> str:
+    """The button that stops the technique, as HTML; it can be pressed while the technique runs."""
+    return ring("stop", "Stop", f"{technique.name}-stop", disabled=not running, work=technique.name)
 
 
 def _pictures(technique: Technique, session: Session, model: LoadedModel, both: bool) -> Sample | Samples:
@@ -183,28 +190,24 @@ def _finished(answered: Answered, many: bool) -> str:
     return f"<p class='lp-done'>{escape(of)} · {escape(answered.model_title)}{took}</p>"
 
 
-def fill_panels(technique: Technique, places: list[str], browsers: list[str], answered: Answered | None) -> list:
+def fill_panels(technique: Technique, places: list[str], answered: Answered | None) -> list:
     """New values for a tab that shows this answer, in the order of its outputs; with None it stays as it is."""
     if answered is None:
-        return [gr.skip()] * (BUTTONS + len(places) + PARTS * len(browsers))
-    run, stop, download = _buttons(running=False, answered=True)
-    download = gr.Button(visible=False) if answered.opened else download  # whoever opened a file has it
-    return [_finished(answered, technique.many), run, stop, download, *_filled(technique, places, browsers, answered)]
-
-
-def _filled(technique: Technique, places: list[str], browsers: list[str], answered: Answered) -> list:
-    """New values for every panel, then for the controls of every browser."""
+        return [gr.skip()] * (BUTTONS + len(places))
+    run, stop, download = _buttons(technique, answered=True)
+    download = "" if answered.opened else download  # whoever opened a file has it
     answer, known = panels(answered.answer), catalogue()
-    values = []
-    for name in places:
-        result, title = answer.get(name), _title(technique, name, known)
-        if result is None:
-            values.append("")
-        elif isinstance(result, Browser) and is_large(result):
-            values.append(cell_html(result, answered, first_outer(result)))
-        else:
-            values.append(panel(title, result, answered.sample))
-    return [*values, *(control for name in browsers for control in set_axes(answer.get(name)))]
+    shown = [_shown(_title(technique, name, known), answer.get(name), answered) for name in places]
+    return [_finished(answered, technique.many), run, stop, download, *shown]
+
+
+def _shown(title: str, result: Result | None, answered: Answered) -> str:
+    """What stands in the place of one panel."""
+    if result is None:
+        return ""
+    if isinstance(result, Browser) and is_large(result):
+        return browser_html(result, answered)
+    return panel(title, result, answered.sample)
 
 
 def _title(technique: Technique, panel: str, known: Mapping[str, Technique]) -> str:
