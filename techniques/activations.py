@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, NamedTuple
 
 from techniques.base import Browser, Curve, Help, Layer, LayerName, LoadedModel, Note, Run, Sample, Stack, technique, torch
-from techniques.base.activations import MOST, activations_and_blocks, rectangle, shrunk, stack_of_maps
+from techniques.base.activations import MOST, activations_and_blocks, rectangle, shrunk, stack_of_maps, word_for
 from techniques.base.hooks import watching
 
 STRONGEST, OF_ALL = 12, 24  # channels that are kept of each layer, and shown of all layers together
@@ -161,8 +161,8 @@ def _sparsity(seen: Mapping[str, Seen]) -> Curve:
 
 def _story(layer: Layer, outputs: torch.Tensor, everywhere: Mapping[str, Stack]) -> str:
     """How many channels of the chosen layer answer at all, and which channel of all layers stands out most."""
-    silent, kind = int((outputs.flatten(1) <= 0).all(1).sum()), "unit" if layer.kind == "vector" else "channel"
-    told = f"Of the {len(outputs)} {kind}s of {layer.name}, {silent} {'is' if silent == 1 else 'are'} nowhere above zero for this picture."
+    silent = int((outputs.flatten(1) <= 0).all(1).sum())
+    told = f"Of the {len(outputs)} {word_for(layer)}s of {layer.name}, {silent} {'is' if silent == 1 else 'are'} nowhere above zero for this picture."
     if layer.prefix_tokens:
         told += f" Its {layer.prefix_tokens} prefix tokens have no place in the picture and are left out."
     if everywhere:

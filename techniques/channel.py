@@ -16,12 +16,12 @@ from techniques.base import (
     Gallery, Heatmap, Help, Layer, LayerName, LoadedModel, Note, ParameterError, Picture, Predictions, Range, Run, Sample, Seed, technique, torch,
     visualisation,
 )  # fmt: skip
-from techniques.base.activations import laid_out, rectangle, without
+from techniques.base.activations import laid_out, rectangle, without, word_for
 from techniques.base.bundled_pictures import bundled_pictures
 from techniques.base.drawing.svg import percent
 from techniques.base.hooks import logits_with
 from techniques.base.receptive_field import Field, receptive_field
-from techniques.base.strongest_patches import BATCH, Patches, gallery, look_through, strongest_places, word_for
+from techniques.base.strongest_patches import BATCH, Patches, gallery, look_through, strongest_places
 from techniques.base.visualisation import Aim, Climb
 from techniques.base.weights import filter_of, layers_with_kernels, watched, weighted_layer
 
@@ -86,7 +86,7 @@ def channel(
     seen = _look(sample, model, model.layer(layer) if layer or model.default_layer else model.layers[-1], channel)
     run.show(lambda: _answer(seen))
     run.check()
-    seen.field = receptive_field(model, seen.layer)
+    seen.field = receptive_field(model, seen.layer, run)
     samples, best = bundled_pictures(model), None
     cutter, seen.pictures = Patches(samples, seen.layer, seen.field), len(samples)
     for part in run.part(0, 2, "Patches").steps(samples.batches(BATCH), "Batch"):

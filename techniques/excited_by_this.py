@@ -2,7 +2,7 @@
 see, a picture made from the network alone.
 
 A patch beside the picture that a unit is excited by most: Olah, Mordvintsev and Schubert 2017, doi:10.23915/distill.00007, section
-"Optimization"; there for patches of a data set, here for those of one picture. A unit is a channel at one place, and of a channel its strongest
+"Why visualize by optimization?"; there for patches of a data set, here for those of one picture. A unit is a channel at one place, and of a channel its strongest
 place counts. The patch is as large as the effective receptive field (Luo et al. 2016, arXiv:1701.04128), grey where it reaches over the border.
 The pattern excites the channel everywhere; it is made as in Feature visualisation, all units of a layer at once.
 """
@@ -15,10 +15,10 @@ from typing import Annotated, NamedTuple
 from techniques.base import (
     Browser, Gallery, Help, Layer, LoadedModel, Note, Picture, Range, Run, Sample, Seed, technique, torch, visualisation,
 )  # fmt: skip
-from techniques.base.activations import MOST, activations_and_blocks, shrunk, stack_of_maps
+from techniques.base.activations import MOST, activations_and_blocks, shrunk, stack_of_maps, word_for
 from techniques.base.hooks import watching
 from techniques.base.receptive_field import Field, receptive_field
-from techniques.base.strongest_patches import strongest_places, word_for
+from techniques.base.strongest_patches import strongest_places
 from techniques.base.visualisation import Aim, Climb
 
 GREY = 0.5  # what stands for a pattern that has not been begun
@@ -71,17 +71,16 @@ def excited_by_this(
     """Patches and patterns `[C, h, w]` in [0, 1], two columns for each unit and a row for each layer; maps `[H, W]` in the layer's unit."""
     run.check()
     found = _look(model, sample.pixels, units, layers)
-    for one in found:
-        run.check()
-        one.field = receptive_field(model, one.layer)
+    for one in run.part(0, 1 + len(found), "Patches").steps(found, "layer"):
+        one.field = receptive_field(model, one.layer, run)
     run.show(lambda: _answer(sample, found, steps))
-    for number, one in enumerate(found if steps else ()):
+    for number, one in enumerate(found if steps else (), 1):
 
         def see(_step: int, pictures: torch.Tensor, _values: torch.Tensor) -> None:
             one.patterns = pictures
             run.show(lambda: _answer(sample, found, steps))
 
-        part = run.part(number, len(found), one.layer.name)
+        part = run.part(number, 1 + len(found), one.layer.name)
         visualisation.maximise(model, Aim.at_channels(one.layer, one.channels), Climb(steps), part, seed=seed, see=see)
     return _answer(sample, found, steps)
 
@@ -131,11 +130,11 @@ def _answer(sample: Sample, found: list[Excited], steps: int) -> Answer:
     caption = f"The units that {sample.origin} excites most, from the first layers to the last: its patch, then the pattern"
     gallery = Gallery(tuple(items), tuple(names), columns=columns if level else 0, caption=caption)
     places = {one.layer.name: stack_of_maps(one.names, one.maps, one.layer.name, None if one.layer.kind == "vector" else size) for one in found}
-    return Answer(gallery, Browser(("layer", "channel"), places, caption="Where in the picture they answer"), Note(_story(sample, found)))
+    return Answer(gallery, Browser(("layer", "channel"), places, caption="Where in the picture they answer"), Note(_story(found)))
 
 
-def _story(sample: Sample, found: list[Excited]) -> str:
-    """How the patches grow, and which unit stands out most over the average of its channel."""
+def _story(found: list[Excited]) -> str:
+    """How the patches grow, and where nothing answers."""
     sizes = ", ".join(f"{one.field.size[0]} × {one.field.size[1]} px in {one.layer.name}" for one in found)
     silent = [one.layer.name for one in found if float(one.values[0]) <= 0]
     told = f"Patches are what a unit has seen: {sizes}."

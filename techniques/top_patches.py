@@ -17,8 +17,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 from techniques.base import (
     Browser, Gallery, Help, Layer, LayerName, LoadedModel, Note, ParameterError, Range, Run, Samples, Stack, technique,
 )  # fmt: skip
+from techniques.base.activations import word_for
 from techniques.base.receptive_field import receptive_field
-from techniques.base.strongest_patches import BATCH, Best, Patches, gallery, look_through, word_for
+from techniques.base.strongest_patches import BATCH, Best, Patches, gallery, look_through
 
 
 class Answer(NamedTuple):
@@ -55,7 +56,7 @@ def top_patches(
         raise ParameterError("Top patches takes pictures to look through; received none. Add some, for example at random out of a data set.")
     if pick == "in order" and first >= chosen.channels:
         raise ParameterError(f"First: received {first}, but the channels of {chosen.name} are numbered from 0 to {chosen.channels - 1}.")
-    cutter, best = Patches(samples, chosen, receptive_field(model, chosen)), None
+    cutter, best = Patches(samples, chosen, receptive_field(model, chosen, run)), None
 
     def answer() -> Answer:
         channels = best.order[:count].tolist() if pick == "strongest" else list(range(first, chosen.channels))[:count]

@@ -8,6 +8,7 @@ from torch import nn
 
 from model_zoo.loaded import wrap
 from model_zoo.preprocessing import Preprocessing
+from techniques.base import Run
 from techniques.base.receptive_field import OUTSIDE, Edge, Field, receptive_field
 
 
@@ -58,7 +59,7 @@ def test_the_whole_field_is_what_kernels_and_strides_say(layers):
     for kernel, stride, padding in layers:
         start, step, length = start - padding * step, step * stride, length + (kernel - 1) * step
     model = network(*modules)
-    field = receptive_field(model, model.layer(f"0.{len(modules) - 1}"))
+    field = receptive_field(model, model.layer(f"0.{len(modules) - 1}"), Run())
     assert field.whole == (length, length) and not field.everywhere
     for edge in (field.rows, field.columns):
         assert edge.step == step and edge.length <= length
@@ -69,7 +70,7 @@ def test_the_whole_field_is_what_kernels_and_strides_say(layers):
 def test_a_change_outside_the_whole_field_changes_nothing_and_one_in_the_effective_field_does(tiny_models):
     model = tiny_models["cnn"]
     layer, place = model.layer("2.1"), (3, 4)
-    field = receptive_field(model, layer)
+    field = receptive_field(model, layer, Run())
     assert field.whole == (9, 9)
     pixels, seen = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)), []
     top, left, bottom, right = field.box(place)
@@ -92,21 +93,21 @@ def test_a_change_outside_the_whole_field_changes_nothing_and_one_in_the_effecti
 
 def test_what_only_a_gate_lets_through_hardly_counts():
     model = network(nn.Conv2d(3, 3, 5, 2, 2), Gate())
-    field = receptive_field(model, model.layer("0.1"))
+    field = receptive_field(model, model.layer("0.1"), Run())
     assert field.whole == (48, 48) and field.size == (5, 5) and "with what hardly counts it is 48 × 48 px" in field.told()
 
 
 def test_a_patch_embedding_has_its_patch_and_attention_has_seen_everything(tiny_models):
     model = tiny_models["transformer"]
-    assert receptive_field(model, model.layer("patch_embed.proj")) == Field(Edge(0, 8, 8), Edge(0, 8, 8), (8, 8), False)
+    assert receptive_field(model, model.layer("patch_embed.proj"), Run()) == Field(Edge(0, 8, 8), Edge(0, 8, 8), (8, 8), False)
     for name in ("blocks.0.attn", "blocks.1", "head"):
-        field = receptive_field(model, model.layer(name))
+        field = receptive_field(model, model.layer(name), Run())
         assert field.everywhere and field.box((0, 0)) == (0, 0, 32, 32)
 
 
 def test_fields_that_do_not_move_with_their_places_are_the_whole_picture():
     model = network(nn.Conv2d(3, 3, 1), Windows(16))
-    assert receptive_field(model, model.layer("0.1")).everywhere
+    assert receptive_field(model, model.layer("0.1"), Run()).everywhere
 
 
 def test_a_crop_is_the_picture_there_and_grey_beyond_its_border():

@@ -72,6 +72,11 @@ def activations_and_blocks(model: LoadedModel) -> list[Layer]:
     return [layer for layer in model.layers if not (layer.weighted or "Norm" in layer.type)] or list(model.layers)
 
 
+def word_for(layer: Layer) -> str:
+    """What one of its channels is called."""
+    return "unit" if layer.kind == "vector" else "channel"
+
+
 def stack_of_maps(names: tuple[str, ...], maps: torch.Tensor, layer: str, size: tuple[int, int] | None, unit="", reach=None, **more) -> Stack:
     """Maps `[N, h, w]` as cells over a picture of this size, or as they are; all are signed where one is."""
     return Stack(names, {"activation": maps, **more}, partial(_cell_of_map, layer, size, bool(maps.min() < 0), unit, reach), "activation")

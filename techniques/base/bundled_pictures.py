@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "ui" / "samples"
 
 
 def bundled_pictures(model: LoadedModel) -> Samples:
-    """The photographs, or for a model of one channel the digits, in the order of their names."""
+    """The photographs, or for a model of one channel the digits, in the order of their names, where the model is."""
     paths = sorted(FOLDER.glob("digits/*.png" if model.preprocessing.channels == 1 else "*.jpg"))
-    return Samples.of([read_picture(path, path.stem.replace("_", " ")) for path in paths], model)
+    samples = Samples.of([read_picture(path, path.stem.replace("_", " ")) for path in paths], model)
+    return replace(samples, device=model.device)

@@ -15,7 +15,9 @@ from typing import NamedTuple
 from model_zoo.deferred import torch
 from model_zoo.layers import Layer
 from model_zoo.loaded import LoadedModel
+from techniques.base.batches import batch_size_with_graph, parts
 from techniques.base.hooks import gradients_at, output_of
+from techniques.base.run import Run
 
 EFFECTIVE = 0.0455  # of what the pixel counts that counts most
 PICTURES = 3  # of noise: a rectifier that is closed for one is open for another
@@ -71,14 +73,14 @@ class Field(NamedTuple):
         return f"What a place of this layer has seen is {sizes} large{whole}."
 
 
-def receptive_field(model: LoadedModel, layer: Layer) -> Field:
+def receptive_field(model: LoadedModel, layer: Layer, run: Run) -> Field:
     """The field of a layer's places, from one pass of a few pictures and one way back for each of five places."""
     size = model.preprocessing.size
     everywhere = Field(*(Edge(0.0, 0.0, side) for side in size), size, True)
     if layer.kind == "vector" or not layer.local:
         return everywhere
     places = [tuple(int(share * (side - 1)) for side in layer.grid) for share in (0.0, 0.5, 1.0, 0.25, 0.75)]
-    counts = _counts(model, layer, places)
+    counts = _counts(model, layer, places, run)
     edges = [_edge([place[axis] for place in places], [count.amax(1 - axis) for count in counts], layer.grid[axis]) for axis in (0, 1)]
     whole = tuple(len(_extent(counts[1].amax(1 - axis), 0.0)) for axis in (0, 1))
     mixed = layer.kind == "tokens" and whole == size  # by attention; a patch counts most for itself, since it is handed on as it is
@@ -87,15 +89,21 @@ def receptive_field(model: LoadedModel, layer: Layer) -> Field:
     return Field(*edges, whole, False)
 
 
-def _counts(model: LoadedModel, layer: Layer, places: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
+def _counts(model: LoadedModel, layer: Layer, places: Sequence[tuple[int, int]], run: Run) -> list[torch.Tensor]:
     """How much each pixel counts for each of the places: the size of the gradient, summed over pictures and colours, `[H, W]`."""
     generator, preprocessing = torch.Generator().manual_seed(0), model.preprocessing
-    pixels = torch.rand(PICTURES, preprocessing.channels, *preprocessing.size, generator=generator).to(model.device).requires_grad_(True)
+    pictures = torch.rand(PICTURES, preprocessing.channels, *preprocessing.size, generator=generator).to(model.device)
     signs = torch.randint(2, (PICTURES, layer.channels), generator=generator).to(model.device) * 2.0 - 1
-    with torch.enable_grad():
-        maps = layer.maps(output_of(model, layer, pixels))
-        gradients = (gradients_at((maps[:, :, row, column] * signs).sum(), [pixels], again=True)[0] for row, column in places)
-        return [gradient.abs().sum((0, 1)).cpu() for gradient in gradients]
+    counts = [torch.zeros(preprocessing.size) for _ in places]
+    for part in parts(range(PICTURES), batch_size_with_graph(model, layer, preprocessing.size)):
+        run.check()
+        pixels = pictures[part.start : part.stop].requires_grad_(True)
+        with torch.enable_grad():
+            maps = layer.maps(output_of(model, layer, pixels))
+            for count, (row, column) in zip(counts, places):
+                (gradient,) = gradients_at((maps[:, :, row, column] * signs[part.start : part.stop]).sum(), [pixels], again=True)
+                count += gradient.abs().sum((0, 1)).cpu()
+    return counts
 
 
 def _extent(counts: torch.Tensor, least: float) -> range:

@@ -94,8 +94,3 @@ def gallery(of: str, patches: torch.Tensor, values: Sequence[float], told: Seque
     label, times = Counter(label for _, label in told).most_common(1)[0]
     seen = f"{times} of these {len(told)} pictures are" if len(told) > 1 else "this picture is"
     return Gallery(items, names, caption=f"{of}: outputs from {values[0]:.3g} to {values[-1]:.3g}; {seen} seen as “{label}”")
-
-
-def word_for(layer: Layer) -> str:
-    """What one of its channels is called."""
-    return "unit" if layer.kind == "vector" else "channel"
