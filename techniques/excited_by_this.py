@@ -65,7 +65,7 @@ def excited_by_this(
     *,
     layers: Annotated[int, Range(1, 16, 1, "layers"), Help("How many layers, from the first to the last, evenly spaced.")] = 5,
     units: Annotated[int, Range(1, 8, 1, "units"), Help("How many units of each layer, the strongest first.")] = 2,
-    steps: Annotated[int, Range(0, 256, 1, "steps"), Help("How many steps each pattern is made in; with 0 there are patches alone.")] = 32,
+    steps: Annotated[int, Range(0, 256, 1, "steps"), Help("How many steps each pattern is made in; with 0 there are patches alone.")] = 24,
     seed: Seed = 0,
 ) -> Answer:
     """Patches and patterns `[C, h, w]` in [0, 1], two columns for each unit and a row for each layer; maps `[H, W]` in the layer's unit."""
