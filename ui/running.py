@@ -28,6 +28,7 @@ from ui.settings import Settings
 from ui.worker import Done, Event, Failed, Preview, Progress, dispatch, until
 
 BUTTONS = 4  # the outputs of a run before its panels: status, Run, Stop, Download
+NEWS = 3  # times a second that a page is told of a run at the most: each costs it time, in which it hears nothing
 PER_SECOND = 1_000_000  # characters of panels that a page is sent while a run goes on, as much as an ordinary line carries
 AS_FAR = "What is shown is as far as it came."
 NOTHING_YET = "<p class='lp-hint'>Stopped. There was nothing to show yet.</p>"
@@ -60,25 +61,27 @@ def run_handler(
         except AppError as error:
             yield _failed(technique, fill, str(error))
             return
-        shown: Answered | None = None
-        line, start = Line(), time.perf_counter()
+        shown = sent = None
+        line, start, so_far = Line(), time.perf_counter(), Progress(0.0, "Starting")
         for event in until(stop, dispatch(technique.name, sample, session.model_key, given, settings.seconds)):
             if isinstance(event, (Preview, Done)):
                 unfinished = event.text or "its beginning" if isinstance(event, Preview) else ""
                 seconds = time.perf_counter() - start
                 shown = Answered(event.value, sample, model.key, model.title, given, unfinished=unfinished, seconds=seconds)
                 sessions.keep(session, technique.name, shown)
-            if not isinstance(event, Preview):
-                yield _seen(technique, fill, event, shown)
+            so_far = event if isinstance(event, Progress) else so_far
+            if not isinstance(event, (Progress, Preview)):
+                yield _ended(technique, fill, event, shown)
             elif line.is_free:
-                yield line.news(_seen(technique, fill, event, shown))
+                news, sent = None if shown is sent else _live(shown), shown
+                yield line.news([progress(so_far.fraction, so_far.text), *fill(news)[1:], gr.skip()])
 
     return handler
 
 
 class Line:
-    """What a page is sent on the way of a run: nothing that it has already, and no more than `PER_SECOND`. Gradio does not wait for
-    a page that reads slowly: what it has not read yet would stand between a press on Stop and its effect."""
+    """What a page is sent on the way of a run: `NEWS` times a second, nothing that it has already, and no more than `PER_SECOND`. Gradio does not
+    wait for a page that reads slowly: what it has not read yet would stand between a press on Stop and its effect."""
 
     def __init__(self) -> None:
         self._sent: dict[int, str] = {}
@@ -89,32 +92,31 @@ class Line:
         return time.monotonic() >= self._free
 
     def news(self, outputs: list) -> list:
-        """The outputs without those that are as they were sent last."""
-        texts = {place: value for place, value in enumerate(outputs) if isinstance(value, str)}
+        """The outputs without those that are as they were sent last, and without the buttons, which are as they are until it ends."""
+        texts = {place: value for place, value in enumerate(outputs) if isinstance(value, str) and not 0 < place < BUTTONS}
         new = {place: text for place, text in texts.items() if self._sent.get(place) != text}
         self._sent |= new
-        self._free = time.monotonic() + sum(map(len, new.values())) / PER_SECOND
-        return [gr.skip() if place in texts.keys() - new.keys() else value for place, value in enumerate(outputs)]
+        self._free = time.monotonic() + max(1 / NEWS, sum(map(len, new.values())) / PER_SECOND)
+        return [new.get(place, gr.skip()) for place in range(len(outputs))]
 
 
-def _seen(technique: Technique, fill: Callable[[Answered | None], list], event: Event, shown: Answered | None) -> list:
-    """All outputs after an event of a run; `shown` is the last answer of this run, finished or not."""
-    untouched = [*fill(None)[BUTTONS:], gr.skip()]
-    if isinstance(event, Progress):
-        return [progress(event.fraction, event.text), *fill(None)[1:], gr.skip()]
-    if isinstance(event, Preview):
-        return [*fill(None)[:BUTTONS], *fill(_live(shown))[BUTTONS:], gr.skip()]
+def _ended(technique: Technique, fill: Callable[[Answered | None], list], event: Event, shown: Answered | None) -> list:
+    """All outputs after the last event of a run; `shown` is the last answer of this run, finished or not."""
     if isinstance(event, Done):
         return [*fill(shown), told(ran=technique.name)]
     if shown is None:
-        return _failed(technique, fill, event.text) if isinstance(event, Failed) else [NOTHING_YET, *_buttons(technique), *untouched]
+        return _failed(technique, fill, event.text) if isinstance(event, Failed) else _nothing(technique, fill, NOTHING_YET)
     status, *others = fill(shown)
     return [_error(f"{event.text} {AS_FAR}") if isinstance(event, Failed) else status, *others, gr.skip()]
 
 
 def _failed(technique: Technique, fill: Callable[[Answered | None], list], text: str) -> list:
+    return _nothing(technique, fill, _error(text))
+
+
+def _nothing(technique: Technique, fill: Callable[[Answered | None], list], why: str) -> list:
     """All outputs when there is no answer: the reason, and the panels as they were."""
-    return [_error(text), *_buttons(technique), *fill(None)[BUTTONS:], gr.skip()]
+    return [why, *_buttons(technique), *fill(None)[BUTTONS:], gr.skip()]
 
 
 def _error(text: str) -> str:
