@@ -62,16 +62,15 @@ def test_a_patch_is_cut_out_where_its_channel_is_strongest(tiny_models):
         assert answer.units.names[2 * row + column] == f"4, channel {channel}: {maps[channel].max():.3g}"
 
 
-def test_beside_each_patch_is_a_pattern_that_excites_the_channel_more_than_the_picture_does_on_average(tiny_models):
+def test_beside_each_patch_is_a_pattern_that_excites_its_channel_more_with_each_step(tiny_models):
     model = tiny_models["cnn"]
-    sample = noise(model)
-    answer = techniques.run("excited_by_this", sample, model, layers=16, units=2)
-    assert answer.units.columns == 4 and len(answer.units.items) == 3 * 4
-    for row, name in enumerate(answer.places.positions()):
-        for column, unit in enumerate(answer.places.positions(name)):
-            channel = int(unit.split()[1])
-            pattern = torch.as_tensor(answer.units.items[4 * row + 2 * column + 1].values)[None]
-            assert outputs(model, name, pattern)[channel].mean() > outputs(model, name, sample.pixels)[channel].mean()
+    begun, done = (techniques.run("excited_by_this", noise(model), model, layers=16, units=2, steps=steps) for steps in (1, 24))
+    assert done.units.columns == 4 and len(done.units.items) == 3 * 4
+    for row, name in enumerate(done.places.positions()):
+        for column, unit in enumerate(done.places.positions(name)):
+            patterns = (torch.as_tensor(answer.units.items[4 * row + 2 * column + 1].values)[None] for answer in (begun, done))
+            before, after = (outputs(model, name, pattern)[int(unit.split()[1])].mean() for pattern in patterns)
+            assert after > 1.1 * before  # on average over all places; one step has hardly changed faint noise
 
 
 def test_patches_are_shown_before_the_first_pattern_is_begun(tiny_models):
