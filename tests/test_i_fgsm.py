@@ -1,4 +1,4 @@
-"""I-FGSM: two peer libraries, the corner of a linear model, FGSM as its one large step, bounds."""
+"""I-FGSM: two peer libraries, the corner of a linear model, FGSM as its one large step."""
 
 from __future__ import annotations
 

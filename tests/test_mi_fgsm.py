@@ -1,16 +1,13 @@
-"""MI-FGSM: a peer library, a plain second implementation in l2, I-FGSM as its case without memory, bounds, transfer."""
+"""MI-FGSM: a peer library, a plain second implementation in l2, I-FGSM as its case without memory, a linear model."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from torch.nn import functional
 
-import model_zoo
 import techniques
-from techniques.base import TECHNIQUES, Run, execute
-from techniques.base.attacks import Goal, attack_pixels
+from techniques.base import TECHNIQUES, execute
 from tests.attack_cases import InPixelSpace, grey, linear_model, linear_weights, random_sample
 
 
