@@ -17,7 +17,7 @@ from techniques.base import (
 from techniques.base.attacks import attack_pixels
 from techniques.base.attacks.record import Record
 from techniques.base.batches import batch_size, batches, parts
-from techniques.base.embedding import EARLY, EPOCHS, LATE, Plane, squared_distances, t_sne, umap
+from techniques.base.embedding import EARLY, EPOCHS, LATE, Plane, squared_distances, t_sne, turned, umap
 from techniques.base.feature_map import FEWEST, Answer, Seen, features_of, map_of
 
 
@@ -66,15 +66,15 @@ def embedding_map(
     if path == "PGD" and TECHNIQUES["pgd"].why_not(model) is None:
         attack(seen, run.part(1, 3, "Path"), target, seed, epsilon=epsilon, steps=steps)
     plane = Plane(seen.features)
-    places, distances, stage = plane.places(seen.features), squared_distances(seen.features), run.part(2, 3, "Map")
-    if used != "PCA":
-        run.show(lambda: map_of(seen, "PCA", plane))
-        moving = t_sne(distances, places, neighbours) if used == "t-SNE" else umap(distances, places, neighbours, torch.Generator().manual_seed(seed))
-        for _ in stage.steps(EARLY + LATE if used == "t-SNE" else EPOCHS, f"{used}, step"):
-            places = next(moving)
-            run.show(lambda: map_of(seen, used, places))
-    stage.check()
-    return map_of(seen, used, plane if used == "PCA" else places, asked=method)
+    if used == "PCA":
+        return map_of(seen, used, plane, asked=method)
+    run.show(lambda: map_of(seen, "PCA", plane))
+    start, distances, generator = plane.places(seen.features), squared_distances(seen.features), torch.Generator().manual_seed(seed)
+    moving = t_sne(distances, start, neighbours) if used == "t-SNE" else umap(distances, start, neighbours, generator)
+    for _ in run.part(2, 3, "Map").steps(EARLY + LATE if used == "t-SNE" else EPOCHS, f"{used}, step"):
+        places = next(moving)
+        run.show(lambda: map_of(seen, used, turned(places, start)))
+    return map_of(seen, used, turned(places, start), asked=method)
 
 
 def attack(seen: Seen, run: Run, target: int | None, seed: int, **settings: float) -> None:

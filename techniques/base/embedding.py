@@ -79,6 +79,13 @@ def between_neighbours(features: torch.Tensor, known: torch.Tensor, places: torc
     return (weights[..., None] * places.double()[near.indices]).sum(1)
 
 
+def turned(places: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """A map `[N, 2]` turned so that it spreads most from left to right, and mirrored so that it resembles another one."""
+    centred = places.double() - places.double().mean(0)
+    turned = centred @ torch.linalg.eigh(centred.T @ centred)[1].flip(1)
+    return turned * torch.where((turned * like).sum(0) < 0, -1.0, 1.0)
+
+
 def t_sne(distances: torch.Tensor, start: torch.Tensor, perplexity: float) -> Iterator[torch.Tensor]:
     """Places `[N, 2]` after each of EARLY + LATE steps, from squared distances `[N, N]` of at least 4 vectors and places to start from.
 

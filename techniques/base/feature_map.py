@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from model_zoo.deferred import torch
@@ -48,19 +49,31 @@ class Seen:
 
     def look(self, part: Samples) -> None:
         """Send the next pictures through the network."""
+        for name in ("near", "groupings", "answers"):
+            vars(self).pop(name, None)
         pixels = part.pixels
         found = (*features_of(self.model, pixels), _thumbnails(pixels, len(self.samples)))
         for name, new in zip(("logits", "features", "thumbnails"), found):
             known = getattr(self, name)
             setattr(self, name, new if known is None else torch.cat([known, new]))
 
-    @property
+    @cached_property
+    def near(self) -> torch.Tensor:
+        """The nearest neighbours of each picture by its features, int `[n, k]`."""
+        return nearest(squared_distances(self.features), NEAR)
+
+    @cached_property
+    def answers(self) -> list[tuple[str, float]]:
+        """What is said of each picture."""
+        return self.said(self.logits)
+
+    @cached_property
     def groupings(self) -> dict[str, list[str]]:
         """The predicted class of each picture, and where pictures have groups, the class of the group's name, else that name."""
         groups = [item.group for item in self.samples.items[: len(self.logits)]]
         known = {group: same_class(self.model, group) for group in set(groups)}
         true = [group or "no group" if known[group] is None else _class(self.model, known[group]) for group in groups]
-        return {PREDICTED: [name for name, _ in self.said(self.logits)]} | ({TRUE: true} if any(groups) else {})
+        return {PREDICTED: [name for name, _ in self.answers]} | ({TRUE: true} if any(groups) else {})
 
     def said(self, logits: torch.Tensor) -> list[tuple[str, float]]:
         """The most probable class for each row of logits, and its probability."""
@@ -99,52 +112,53 @@ def map_of(seen: Seen, method: str, found: Plane | torch.Tensor, asked: str = ""
     frequent = Counter(name for names in groupings.values() for name in names)
     names = [name for name, _ in frequent.most_common()]
     numbers = {grouping: torch.tensor([names.index(name) for name in own]) for grouping, own in groupings.items()}
-    near = nearest(squared_distances(seen.features), NEAR)
     way = None
     if seen.way is not None:
         way = plane.places(seen.way) if plane else between_neighbours(seen.way, seen.features, places)
     map = Scatter(
         places, numbers.pop(PREDICTED), tuple(item.origin for item in seen.samples.items[:count]), tuple(names), PREDICTED, numbers,
-        notes=tuple(f"{name} {percent(share)}" for name, share in seen.said(seen.logits)),
+        notes=tuple(f"{name} {percent(share)}" for name, share in seen.answers),
         thumbnails=seen.thumbnails if asked or count <= SIDES[0][0] else None,
-        neighbours=near, current=count - 1 if count == len(seen.samples) else None,
+        neighbours=seen.near, current=count - 1 if count == len(seen.samples) else None,
         path=way, path_names=tuple(_step(seen, moment) for moment in seen.moments), caption=_caption(method, plane, way is not None),
     )  # fmt: skip
-    note = Note(_story(seen, method, asked, near))
+    note = Note(_story(seen, method, asked))
     if not asked:
         return Answer(note, map, None, None, None)
-    return Answer(note, map, _confusion(groupings, names), _attacked(seen), _pictures(seen, map, near))
+    return Answer(note, map, _confusion(groupings, names), _attacked(seen), _pictures(seen, map))
 
 
 def _step(seen: Seen, moment: Moment) -> str:
-    (name, share), = seen.said(moment.logits[None].cpu())
+    ((name, share),) = seen.said(moment.logits[None].cpu())
     return f"{'kept' if moment.kept else f'step {moment.step}'}: {name} {percent(share)}"
 
 
 def _caption(method: str, plane: Plane | None, path: bool) -> str:
     if plane:
-        return "PCA: the two directions along which the features differ most hold {} and {} of the variance.".format(*map(percent, plane.shares)) + (
-            " The path stands where its features are." if path else ""
-        )
+        first, second = map(percent, plane.shares)
+        told = f"PCA: the two directions along which the features differ most hold {first} and {second} of the variance."
+        return told + (" The path stands where its features are." if path else "")
     told = f"{method}: who is near whom means something; how large a cluster is, how far from another, and the axes do not."
     return told + (f" Each step of the path stands between its {NEAR} nearest pictures, weighted by distance." if path else "")
 
 
-def _story(seen: Seen, method: str, asked: str, near: torch.Tensor) -> str:
+def _story(seen: Seen, method: str, asked: str) -> str:
     """What is on the map, and how far its neighbours agree, in a few sentences."""
+    near = seen.near
     source = f"what the layer {seen.model.head} receives" if seen.model.head else f"the means of what the layer {seen.model.default_layer} puts out"
     told = [f"{len(near)} pictures, by {source}: {seen.features.shape[1]:,} numbers each."]
     if asked and method != asked:
         told.append(f"{asked} takes at least {FEWEST} pictures; for fewer this is PCA.")
     for grouping, names in seen.groupings.items():
         same = [names[place] == names[other] for place, others in enumerate(near.tolist()) for other in others]
-        told.append(f"Of the {near.shape[1]} nearest neighbours of a picture {percent(sum(same) / len(same))} have its {grouping}.")
+        several = f"{near.shape[1]} nearest neighbours" if near.shape[1] > 1 else "nearest neighbour"
+        told.append(f"Of the {several} of each picture {percent(sum(same) / len(same))} have its {grouping}.")
     if seen.moments:
         first, last = (seen.said(moment.logits[None].cpu())[0][0] for moment in (seen.moments[0], seen.moments[-1]))
         way, nearest_one = (seen.way[-1] - seen.way[0]).norm(), (seen.features[near[-1, 0]] - seen.features[-1]).norm()
-        to = f"from “{first}” to “{last}”" if first != last else f"and leaves it “{first}”"
-        told.append(f"PGD leads the current picture, {seen.samples.items[-1].origin}, {to}: {float(way / nearest_one.clamp(min=1e-12)):.2g} times as far "
-                    "as its nearest neighbour is away.")
+        answer = f"from “{first}” to “{last}”" if first != last else f"which stays “{first}”"
+        length = float(way / nearest_one.clamp(min=1e-12))
+        told.append(f"PGD moves the current picture, {seen.samples.items[-1].origin}, {answer}, {length:.2g} times as far as its nearest neighbour is.")
     return " ".join(told)
 
 
@@ -157,7 +171,8 @@ def _confusion(groupings: dict[str, list[str]], names: list[str]) -> Table:
     shown, rest = columns[:COLUMNS], columns[COLUMNS:]
     cells = ((row, *(counts[row, name] for name in shown), *([sum(counts[row, name] for name in rest)] if rest else [])) for row in rows)
     head = (f"{TRUE} ↓ predicted →" if true else PREDICTED, *shown, *(["others"] if rest else []))
-    return Table(head, tuple(cells), marks=(TRUE, PREDICTED), caption="How many pictures of a class are predicted as what; a number marks them in the map")
+    caption = "How many pictures of a class are predicted as what; a number marks them in the map"
+    return Table(head, tuple(cells), marks=(TRUE, PREDICTED), caption=caption)
 
 
 def _attacked(seen: Seen) -> Gallery | None:
@@ -169,12 +184,12 @@ def _attacked(seen: Seen) -> Gallery | None:
     return Gallery(tuple(pictures), tuple(_step(seen, moment) for moment in ends), caption="Where the path begins and where it ends")
 
 
-def _pictures(seen: Seen, map: Scatter, near: torch.Tensor) -> Table:
-    groupings, said = seen.groupings, seen.said(seen.logits)
-    head = ("picture", PREDICTED, "probability", *([TRUE] if TRUE in groupings else []), "x", "y", f"neighbours of this {PREDICTED}", "nearest neighbours")
+def _pictures(seen: Seen, map: Scatter) -> Table:
+    groupings, said = seen.groupings, seen.answers
+    head = ("picture", PREDICTED, "probability", *([TRUE] if TRUE in groupings else []), "x", "y", f"neighbours of this {PREDICTED}", "nearest neighbour")
     rows = []
-    for place, ((x, y), others) in enumerate(zip(map.points.tolist(), near.tolist())):
+    for place, ((x, y), others) in enumerate(zip(map.points.tolist(), seen.near.tolist())):
         same = sum(said[other][0] == said[place][0] for other in others) / len(others)
         true = [groupings[TRUE][place]] if TRUE in groupings else []
-        rows.append((map.names[place], *said[place], *true, x, y, same, ", ".join(map.names[other] for other in others)))
+        rows.append((map.names[place], *said[place], *true, x, y, same, map.names[others[0]]))
     return Table(head, tuple(rows), caption="Every point; a low share of like neighbours is a picture that stands among others")

@@ -466,8 +466,7 @@
       canvas.onclick = (event) => {
         const moved = this.held?.moved;
         this.held = null;
-        const found = this.at(event);
-        if (!moved) this.select(found?.step === undefined ? found?.point ?? null : null);
+        if (!moved) this.select(this.at(event)?.point ?? null);
       };
       canvas.ondblclick = (event) => this.zoomBy(1.6, event);
       canvas.onkeydown = (event) => this.key(event);
@@ -528,6 +527,8 @@
     }
 
     mark(wanted) {
+      const { groupings, groups } = this.told;
+      if (Object.entries(wanted || {}).some(([grouping, group]) => grouping in groupings && !groups.includes(group))) return; // several together
       this.hovered = null;
       this.wanted = JSON.stringify(wanted) === JSON.stringify(this.wanted) ? null : wanted;
       this.update();
@@ -600,10 +601,11 @@
       tip.hidden = !found;
       if (!found) return;
       const { points, path, pathNames, names, notes } = this.told;
+      const onPath = found.step !== undefined;
       const words = document.createElement("span");
-      words.append(found.step === undefined ? names[found.point] : "On the path", document.createElement("br"), (found.step === undefined ? notes[found.point] : pathNames[found.step]) || "");
-      tip.replaceChildren(...(found.step === undefined && this.sheet ? [this.thumbnail(found.point, 56)] : []), words);
-      const [x, y] = this.place(found.step === undefined ? points[found.point] : path[found.step]);
+      words.append(onPath ? "On the path" : names[found.point], document.createElement("br"), (onPath ? pathNames[found.step] : notes[found.point]) || "");
+      tip.replaceChildren(...(!onPath && this.sheet ? [this.thumbnail(found.point, 56)] : []), words);
+      const [x, y] = this.place(onPath ? path[found.step] : points[found.point]);
       const right = x > this.drawn.width / 2;
       Object.assign(tip.style, { left: right ? "" : `${x + 14}px`, right: right ? `${this.drawn.width - x + 14}px` : "", top: `${Math.max(4, Math.min(y - 20, this.drawn.height - 74))}px` });
     }
@@ -623,9 +625,9 @@
     }
 
     update() {
-      const set = (name, of, value) => this.querySelectorAll(`[data-${name}]`).forEach((button) => button.setAttribute("aria-checked", button.dataset[name] === value));
-      set("grouping", this.told.groupings, this.grouping);
-      set("as", null, this.asPictures ? "pictures" : "dots");
+      const set = (name, value) => this.querySelectorAll(`[data-${name}]`).forEach((button) => button.setAttribute("aria-checked", button.dataset[name] === value));
+      set("grouping", this.grouping);
+      set("as", this.asPictures ? "pictures" : "dots");
       this.legend();
       this.card();
       const marked = this.wanted ? this.told.points.filter((_, index) => this.isMarked(index)).length : 0;
