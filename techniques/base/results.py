@@ -129,11 +129,8 @@ class Predictions(Result):
 
 @dataclass(frozen=True, eq=False)
 class Table(Result):
-    """Rows of text and numbers under named columns.
-
-    With `marks` a number counts points of a scatter beside it: those that are in the row's group of the first grouping and in the
-    column's of the second.
-    """
+    """Rows of text and numbers under named columns. With `marks`, two groupings of a scatter beside it, a number counts its points that are
+    in the row's group of the first and in the column's of the second."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str | int | float, ...], ...]
@@ -188,13 +185,11 @@ class Animation(Result):
 
 @dataclass(frozen=True, eq=False)
 class Scatter(Result):
-    """Points `[N, 2]` with a group number `[N]` and a name each; one scale for both axes.
-
-    `grouped_by` says what the groups are; `others` groups the points in other ways, with numbers `[N]` of the same `group_names`. `notes`
-    says more of each point, `thumbnails` are small pictures uint8 `[N, C, h, w]`, C of 1 or 3; `neighbours` int `[N, k]` are the points that
-    are nearest by what the map was made of, nearest first. `path` `[T, 2]` leads away from the point `current`, and `path_names` says
-    where it has come to. Points of a set of pictures are its pictures, in its order: they can be sent on.
-    """
+    """Points `[N, 2]` with a group number `[N]` and a name each; one scale for both axes. `grouped_by` says what the groups are; `others` groups the
+    points in other ways, with numbers `[N]` of the same `group_names`. `notes` says more of each point, `thumbnails` are small pictures uint8 `[N, C,
+    h, w]`, C of 1 or 3; `neighbours` int `[N, k]` are the points that are nearest by what the map was made of, nearest first. `path` `[T, 2]` leads
+    away from the point `current`, and `path_names` says where it has come to. Points of a set of pictures are its pictures, in its order: they can be
+    sent on."""
 
     points: Array
     groups: Array
@@ -210,8 +205,8 @@ class Scatter(Result):
     path_names: tuple[str, ...] = ()
 
     def arrays(self) -> dict[str, np.ndarray]:
-        more = {"neighbours": self.neighbours, "path": self.path}
-        return {"points": self.points, "groups": self.groups, **self.others, **{name: array for name, array in more.items() if array is not None}}
+        found = {"points": self.points, "groups": self.groups, **self.others, "neighbours": self.neighbours, "path": self.path}
+        return {name: array for name, array in found.items() if array is not None}
 
 
 @dataclass(frozen=True, eq=False)
