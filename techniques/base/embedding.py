@@ -6,8 +6,9 @@ would have to be installed.
 
 t-SNE: van der Maaten and Hinton 2008, JMLR 9, algorithm 1. Departures, as in scikit-learn: it starts at the plane of PCA (Kobak and
 Berens 2019, doi:10.1038/s41467-019-13056-x) and its learning rate grows with the number of vectors (Belkina et al. 2019,
-doi:10.1038/s41467-019-13055-y), here also below a few hundred, where scikit-learn's smallest rate of 50 throws the points apart. UMAP: McInnes et al. 2018, arXiv:1802.03426, algorithms 1 to 5. Departures: it starts at the plane of
-PCA, and the edges of an epoch are taken in a few random parts, each moved at once, instead of one by one.
+doi:10.1038/s41467-019-13055-y), here also below a few hundred, where scikit-learn's smallest rate of 50 throws the points apart. UMAP:
+McInnes et al. 2018, arXiv:1802.03426, algorithms 1 to 5. Departures: it starts at the plane of PCA, and the edges of an epoch are taken
+in a few random parts, each moved at once, instead of one by one.
 """
 
 from __future__ import annotations

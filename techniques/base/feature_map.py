@@ -158,7 +158,8 @@ def _story(seen: Seen, method: str, asked: str) -> str:
         way, nearest_one = (seen.way[-1] - seen.way[0]).norm(), (seen.features[near[-1, 0]] - seen.features[-1]).norm()
         answer = f"from “{first}” to “{last}”" if first != last else f"which stays “{first}”"
         length = float(way / nearest_one.clamp(min=1e-12))
-        told.append(f"PGD moves the current picture, {seen.samples.items[-1].origin}, {answer}, {length:.2g} times as far as its nearest neighbour is.")
+        origin = seen.samples.items[-1].origin
+        told.append(f"PGD moves the current picture, {origin}, {answer}, {length:.2g} times as far as its nearest neighbour is.")
     return " ".join(told)
 
 
@@ -186,10 +187,11 @@ def _attacked(seen: Seen) -> Gallery | None:
 
 def _pictures(seen: Seen, map: Scatter) -> Table:
     groupings, said = seen.groupings, seen.answers
-    head = ("picture", PREDICTED, "probability", *([TRUE] if TRUE in groupings else []), "x", "y", f"neighbours of this {PREDICTED}", "nearest neighbour")
+    named = [TRUE] if TRUE in groupings else []
+    head = ("picture", PREDICTED, "probability", *named, "x", "y", f"neighbours of this {PREDICTED}", "nearest neighbour")
     rows = []
     for place, ((x, y), others) in enumerate(zip(map.points.tolist(), seen.near.tolist())):
         same = sum(said[other][0] == said[place][0] for other in others) / len(others)
-        true = [groupings[TRUE][place]] if TRUE in groupings else []
+        true = [groupings[grouping][place] for grouping in named]
         rows.append((map.names[place], *said[place], *true, x, y, same, map.names[others[0]]))
     return Table(head, tuple(rows), caption="Every point; a low share of like neighbours is a picture that stands among others")

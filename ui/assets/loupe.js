@@ -802,7 +802,7 @@
       const colours = [...this.querySelectorAll(".lp-swatches i")].map((swatch) => getComputedStyle(swatch).color);
       const ink = { line: getComputedStyle(this).color, paper: getComputedStyle(this).getPropertyValue("--lp-card") || "#fff" };
       const count = told.points.length;
-      const grown = Math.min(2.2, Math.sqrt(this.zoom));
+      const grown = Math.min(2.2, Math.sqrt(this.zoom)) * Math.max(0.7, Math.min(1, this.drawn.width / 640));
       this.side = this.asPictures && this.sheet ? (count <= 40 ? 46 : count <= 150 ? 34 : count <= 400 ? 24 : 18) * grown : (count < 150 ? 12 : count < 500 ? 9 : 7) * grown;
       const near = this.selected === null ? [] : told.neighbours[this.selected] || [];
       const order = told.points.map((_, index) => index).sort((one, other) => this.rank(one, near) - this.rank(other, near));
