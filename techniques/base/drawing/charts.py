@@ -151,13 +151,13 @@ def group_colour(group: int) -> str:
 
 def _path(scatter: Scatter, way: np.ndarray) -> str:
     """The way through the map, a dot at each step and a ring at its end."""
-    halo, ink = "fill:none;stroke:var(--loupe-background,#fff);stroke-width:4", "fill:none;stroke:currentColor;stroke-width:1.6;stroke-linejoin:round"
+    halo, ink = "fill:none;stroke:var(--loupe-background,transparent);stroke-width:4", "fill:none;stroke:currentColor;stroke-width:1.6;stroke-linejoin:round"
     drawn = "L".join(f"{x:.1f} {y:.1f}" for x, y in way)
     parts = [f'<path d="M{drawn}" style="{style}"/>' for style in (halo, ink)]
     for index, (x, y) in enumerate(way):
         said = escape(scatter.path_names[index] if index < len(scatter.path_names) else f"step {index}")
         last = index == len(way) - 1
-        style = "fill:var(--loupe-background,#fff);stroke:currentColor;stroke-width:2" if last else "fill:currentColor"
+        style = "fill:var(--loupe-background,transparent);stroke:currentColor;stroke-width:2" if last else "fill:currentColor"
         parts.append(f'<circle class="step" cx="{x:.1f}" cy="{y:.1f}" r="{4.5 if last else 2}" style="{style}"><title>{said}</title></circle>')
     return "".join(parts)
 
