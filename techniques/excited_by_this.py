@@ -52,7 +52,7 @@ class Excited:
     title="Excited by this",
     family="What is inside",
     paper="doi:10.23915/distill.00007",
-    order=12,
+    order=13,
     limits="Strong is not decisive: the network may make nothing of a unit that is excited, and much of one that is not. A pattern is one of many "
     "that excite its channel; where patch and pattern do not look alike, the channel answers to more than one kind of thing.",
     why_not=lambda model: None if model.layers else "none of its layers can be read.",
