@@ -27,6 +27,7 @@ from ui.walking import build_walks
 from ui.wiring import Page, wire
 
 ASSETS = Path(__file__).parent / "assets"
+SCRIPTS = ASSETS / "scripts"  # one script for the page: an element or what belongs together in each file, what they share in element.js
 
 
 def build(settings: Settings) -> gr.Blocks:
@@ -69,14 +70,14 @@ def launch_options(settings: Settings) -> dict:
         kind: {name: colour_table(name).ravel().tolist() for name in names}
         for kind, names in (("signed", SIGNED_MAPS), ("unsigned", UNSIGNED_MAPS))
     }
-    script = (ASSETS / "loupe.js").read_text(encoding="utf-8")
+    script = "\n".join(path.read_text(encoding="utf-8") for path in sorted(SCRIPTS.glob("*.js"), key=lambda path: (path.stem != "element", path.stem)))
     return {
         "server_name": settings.host,
         "server_port": settings.port,
         "share": settings.share,
         "theme": theme(),
         "css_paths": [ASSETS / "loupe.css"],
-        "head": f"<script>window.loupeColours = {json.dumps(colours, separators=(',', ':'))};</script><script>{script}</script>",
+        "head": f"<script>window.loupeColours = {json.dumps(colours, separators=(',', ':'))};</script><script>(() => {{\n{script}}})();</script>",
         "max_file_size": settings.max_upload_mb * MEGABYTE,
         "app_kwargs": {"middleware": [Middleware(Guard, max_upload_mb=settings.max_upload_mb)]},
         "footer_links": ["api"],
