@@ -52,7 +52,7 @@ def recognised(model: LoadedModel, data: Path, most: int) -> tuple[torch.Tensor,
     else:
         pictures = photographs(data / "imagenette2-160.tar.gz", "val", -(-3 * most // len(IMAGENET_CLASSES)))
         numbers = IMAGENET_CLASSES if model.classes > 10 else {kind: number for number, kind in enumerate(IMAGENET_CLASSES)}
-        pixels = torch.stack([model.preprocessing.pixels(picture) for _, picture in pictures])
+        pixels = torch.cat([model.preprocessing.pixels(picture) for _, picture in pictures])
         classes = torch.tensor([numbers[kind] for kind, _ in pictures])
     with torch.no_grad():
         right = torch.cat([model.logits(part) for part in pixels.split(32)]).argmax(1) == classes

@@ -26,7 +26,8 @@ HEAD = """| Attack | Limit | Fooled | Median L2 | Median L∞, 1/255 | Median of
 def outcomes(technique: Technique, model: LoadedModel, pixels: torch.Tensor, settings: dict[str, Any]) -> Iterator[tuple[torch.Tensor, Outcome]]:
     """Each picture, `[1, C, H, W]`, and what the attack makes of it, alone, with seed 0."""
     for picture in pixels.split(1):
-        goal = technique.attack.goal(model, model.logits(picture), None, settings.get("loss"))
+        with torch.no_grad():
+            goal = technique.attack.goal(model, model.logits(picture), None, settings.get("loss"))
         yield picture, attack_pixels(technique, model, picture, goal, Run(), **settings)
 
 
