@@ -119,7 +119,7 @@ def test_restarts_never_end_worse_than_the_first_start(tiny_models):
     model = tiny_models["cnn"]
     sample = random_sample(model)
     label = int(model.logits(sample.pixels).argmax())
-    settings = {"steps": 2, "epsilon": 1.0, "loss": "cross-entropy"}
+    settings = {"steps": 2, "epsilon": 1.0, **CLASSIC}
     kept = [pgd(sample, model, restarts=restarts, **settings).predictions.probabilities[1, label] for restarts in (1, 4)]
     assert kept[1] < kept[0]
 
