@@ -262,4 +262,4 @@ def test_the_handlers_of_the_page_are_not_offered(events):
 
 def test_the_page_configuration_stays_small(server):
     with urlopen(f"{server.url}/config", timeout=20) as answer:
-        assert len(answer.read()) < 35_000 * len(techniques.catalogue())
+        assert len(answer.read()) < 30_000 * len(techniques.catalogue())

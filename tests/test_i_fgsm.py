@@ -1,4 +1,4 @@
-"""I-FGSM: two peer libraries, the corner of a linear model, FGSM as its one large step, bounds."""
+"""I-FGSM: two peer libraries, the corner of a linear model, FGSM as its one large step."""
 
 from __future__ import annotations
 
@@ -57,20 +57,3 @@ def test_more_steps_go_further_than_one_large_step(tiny_models):
     goal = Goal(model.logits(pixels).argmax(1), targeted=False)
     small, large = (attack_pixels(techniques.find(name), model, pixels, goal, Run(), epsilon=8.0) for name in ("i_fgsm", "fgsm"))
     assert (goal.gain(small.logits) >= goal.gain(large.logits)).all() and (goal.gain(small.logits) > goal.gain(large.logits)).any()
-
-
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_the_picture_stays_in_the_ball_and_between_black_and_white(tiny_model, norm):
-    sample = random_sample(tiny_model)
-    adversarial = i_fgsm(sample, tiny_model, epsilon=16.0, norm=norm, step_size=1.5).adversarial.values
-    change = (adversarial - sample.pixels[0].numpy()).astype(np.float64)
-    assert (np.abs(change).max() if norm == "linf" else np.sqrt((change**2).mean())) <= 16 / 255 + 1e-7  # float32 pixels
-    assert adversarial.min() >= 0 and adversarial.max() <= 1
-
-
-def test_every_class_of_the_tiny_network_can_be_reached_and_success_is_counted(tiny_models):
-    model = tiny_models["cnn"]
-    for target in range(model.classes):
-        answer = i_fgsm(random_sample(model), model, target=target, epsilon=64.0, steps=40)
-        assert answer.predictions.top(1, row=1)[0][0] == target
-        assert answer.measures.rows[0][8:] == (40, 41, 40, 1)

@@ -157,7 +157,7 @@ class Visitor:
         """Press Run, then Download: the files of the answer by name."""
         status, *_ = self.answer(self.events[f"{technique}-run", "click"], "", "", 0, False, *settings)
         assert "lp-done" in status, status
-        (archive,) = self.answer(self.events[f"{technique}-download", "click"])
+        (archive,) = self.answer(self.events["bell", "save"], data={"technique": technique})
         with zipfile.ZipFile(io.BytesIO(self.fetch(archive))) as files:
             return {name: files.read(name) for name in files.namelist()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from tests.page_browser import (
     COLOURS, choose, expect, expect_top_five, go_to, pick_model, run, saved, set_number, shares, stroke, top_five, type_into, upload,
 )  # fmt: skip
 
+
+STOP_SECONDS = 3
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +67,10 @@ def test_a_long_run_is_stopped_and_nothing_else_is_lost(page):
         set_number(page, "#pgd-restarts", 20)
         page.click("#pgd-run")
         expect(page.locator("#pgd-status")).to_contain_text("of 4000")
+        pressed = time.monotonic()
         page.click("#pgd-stop")
         expect(page.locator("#pgd-status")).to_contain_text("Stopped")
+        assert time.monotonic() - pressed < STOP_SECONDS
         expect(page.locator("#pgd-run")).to_be_enabled()
         expect(page.locator("#pgd-stop")).to_be_disabled()
         set_number(page, "#pgd-steps", 2)
@@ -207,10 +212,10 @@ def test_average_activations_are_walked_through_by_layer_and_filter(page):
     panel = page.locator("#average_activation-browser")
     first = panel.locator("h4").inner_text()
     assert first.startswith("conv1.0 · ")
-    choose(page, "#average_activation-browser-outer", "layer4.1.conv2", "layer4.1.conv2")
+    panel.locator("loupe-axes select").select_option("layer4.1.conv2")
     expect(panel.locator("h4")).to_contain_text("layer4.1.conv2 · ")
     title = panel.locator("h4").inner_text()
-    set_number(page, "#average_activation-browser-inner", 7)
+    set_number(page, "#average_activation-browser loupe-axes", 7)
     expect(panel.locator("h4")).not_to_have_text(title)
     _, arrays = saved(page, "average_activation")
     number = int("".join(filter(str.isdigit, panel.locator("h4").inner_text().split("·")[-1])))
@@ -220,7 +225,7 @@ def test_average_activations_are_walked_through_by_layer_and_filter(page):
 def test_all_channels_of_a_layer_are_shown_at_once_and_one_opens_over_the_picture(page):
     go_to(page, "activations")
     run(page, "activations")
-    grid, cell = page.locator("#activations-channels-top .lp-top button"), page.locator("#activations-channels")
+    grid, cell = page.locator("#activations-channels .lp-top button"), page.locator("#activations-channels")
     expect(grid).to_have_count(256)
     title = grid.nth(39).locator("img").get_attribute("alt")
     grid.nth(39).click()

@@ -72,4 +72,4 @@ def test_what_a_stopped_run_has_come_to_is_kept_and_can_be_sent_on(page):
     assert about["unfinished"].endswith("of 4000") and about["unfinished"] in page.inner_text("#pgd-status")
     assert 1 < len(arrays["replay"]) == len(next(panel for panel in about["panels"] if panel["name"] == "replay")["names"])
     page.locator("#pgd-adversarial select.lp-send").select_option("saliency")
-    expect(page.locator("#origin")).to_contain_text("PGD, epsilon 2/255, of Golf ball")
+    expect(page.locator("#origin")).to_contain_text("PGD, epsilon 2/255, of Church")

@@ -14,7 +14,7 @@ from PIL import Image
 from model_zoo.errors import UploadError
 from techniques.base.drawing import png_bytes
 from techniques.base.pictures import ReadPicture
-from tests.page_browser import choose, expect, go_to, run, type_into
+from tests.page_browser import expect, go_to, run, type_into
 from ui import session as session_module
 from ui.session import Sessions
 from ui.settings import read_settings
@@ -109,16 +109,18 @@ def test_a_click_in_the_graph_chooses_the_layer_and_a_click_on_a_small_picture_t
     heading = page.locator(f"#{TECHNIQUE}-browser h4")
     page.locator(f"#{TECHNIQUE}-layers [data-tick='layer3.0.conv2']").click()
     expect(heading).to_contain_text("layer3.0.conv2 · ")
-    expect(page.locator(f"#{TECHNIQUE}-browser-outer input")).to_have_value("layer3.0.conv2")
+    browser = page.locator(f"#{TECHNIQUE}-browser")
+    expect(browser.locator("loupe-axes select")).to_have_value("layer3.0.conv2")
     expect(page.locator(f"#{TECHNIQUE}-layer_average h4")).to_have_text("layer3.0.conv2")
     expect(page.locator(f"#{TECHNIQUE}-histogram h4")).to_have_text("layer3.0.conv2 · all filters")
-    small = page.locator(f"#{TECHNIQUE}-browser-top button").nth(4)
+    small = browser.locator(".lp-top button").nth(4)
     number = small.inner_text()
     small.click()
     expect(heading).to_have_text(f"layer3.0.conv2 · filter {number}")
-    expect(page.locator(f"#{TECHNIQUE}-browser-inner input[type=number]")).to_have_value("5")
-    choose(page, f"#{TECHNIQUE}-browser-outer", "fc", "fc")
-    expect(page.locator(f"#{TECHNIQUE}-browser-top")).to_have_text("")  # one rectangle: there is nothing to choose
+    expect(browser.locator("loupe-axes input[type=number]")).to_have_value("5")
+    browser.locator("loupe-axes select").select_option("fc")
+    expect(browser.locator(".lp-top")).to_have_count(0)  # one rectangle: there is nothing to choose
+    expect(browser.locator("loupe-axes input[type=number]")).to_be_hidden()
 
 
 def test_a_saved_computation_is_opened_again_when_another_model_has_been_run(page, tmp_path):

@@ -8,9 +8,9 @@ from tests.page_browser import expect, go_to, run
 def measure(page, technique: str) -> None:
     """Open the section under a map and measure it."""
     page.click(f"#{technique}-trust > button")
-    page.click(f"#{technique}-trust [data-measure]")
+    page.click(f"#{technique}-trust [data-ring=measure]")
     expect(page.locator(f"#{technique}-trust-found .lp-done")).to_be_visible()
-    expect(page.locator(f"#{technique}-trust [data-measure]")).to_be_visible()
+    expect(page.locator(f"#{technique}-trust [data-ring=measure]")).to_be_visible()
 
 
 def test_the_map_that_is_shown_is_measured_and_the_sentence_stands_under_it(page):
@@ -29,15 +29,15 @@ def test_a_measurement_can_be_stopped(page):
     go_to(page, "occlusion")
     run(page, "occlusion")
     page.click("#occlusion-trust > button")
-    page.click("#occlusion-trust [data-measure]")
-    page.click("#occlusion-trust [data-unmeasure]")
+    page.click("#occlusion-trust [data-ring=measure]")
+    page.click("#occlusion-trust [data-ring=stop]")
     expect(page.locator("#occlusion-trust-line")).to_contain_text("Stopped.")
 
 
 def test_without_an_answer_the_section_says_what_to_do(page):
     go_to(page, "saliency")
     page.click("#saliency-trust > button")
-    page.click("#saliency-trust [data-measure]")
+    page.click("#saliency-trust [data-ring=measure]")
     expect(page.locator("#saliency-trust-line")).to_contain_text("Run it on one picture first")
 
 

@@ -85,23 +85,6 @@ def test_on_a_linear_model_every_random_start_ends_in_the_same_corner_of_the_bal
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7)  # one rounding of a float near 0.5
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_the_picture_stays_in_the_ball_and_between_black_and_white(tiny_model, norm):
-    sample = random_sample(tiny_model)
-    adversarial = pgd(sample, tiny_model, epsilon=16.0, norm=norm, step_size=1.5).adversarial.values
-    change = (adversarial - sample.pixels[0].numpy()).astype(np.float64)
-    assert (np.abs(change).max() if norm == "linf" else np.sqrt((change**2).mean())) <= 16 / 255 + 1e-7  # float32 pixels
-    assert adversarial.min() >= 0 and adversarial.max() <= 1
-
-
-def test_every_class_of_the_tiny_network_can_be_reached(tiny_models):
-    model = tiny_models["cnn"]
-    for target in range(model.classes):
-        answer = pgd(random_sample(model), model, target=target, epsilon=64.0, steps=40)
-        assert answer.predictions.top(1, row=1)[0][0] == target
-        assert answer.measures.rows[0][-1] == 1
-
-
 def test_a_target_that_is_out_of_reach_is_named_in_the_note():
     answer = pgd(grey(), linear_model(), target="off", epsilon=0.5)
     assert "is still “on”" in answer.note.text and ", not the “off” " in answer.note.text and answer.measures.rows[0][-1] == 0

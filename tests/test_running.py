@@ -27,7 +27,7 @@ def press(monkeypatch, tiny_models):
     session = sessions.create("page")
     session.picture = Sample.from_pixels(np.zeros((3, 32, 32), np.float32), "noise")
     monkeypatch.setattr(running.model_zoo, "load", lambda key: model)
-    handler = run_handler(SALIENCY, [], sessions, read_settings([]), partial(fill_panels, SALIENCY, ["result"], []))
+    handler = run_handler(SALIENCY, [], sessions, read_settings([]), partial(fill_panels, SALIENCY, ["result"]))
 
     def press(*events):
         monkeypatch.setattr(running, "dispatch", lambda *given: iter(events))
@@ -42,7 +42,7 @@ def test_an_answer_that_is_shown_on_the_way_is_kept_until_the_next_one(press):
     assert (kept.answer.text, kept.unfinished) == ("later", "step 4 of 9")
     status, run, stop, download, panel, told = outputs[-1]
     assert "Stopped at step 4 of 9. What is shown is as far as it came." in status and "later" in panel
-    assert (run.interactive, stop.interactive, download.visible) == (True, False, True)
+    assert run.interactive and "disabled" in stop and "data-ring='save' data-technique='saliency'" in download
     assert told == running.gr.skip()  # no address and no walk tells of a run that did not end
 
 
@@ -55,7 +55,7 @@ def test_a_finished_answer_takes_the_place_of_what_was_shown_before(press):
 def test_at_the_deadline_the_sentence_says_both_why_and_what_is_there(press):
     outputs, session = press(Preview(Note("early"), "step 1 of 9"), Failed("This took longer than the 60 s allowed here."))
     assert "allowed here. What is shown is as far as it came." in outputs[-1][0] and "early" in outputs[-1][4]
-    assert outputs[-1][3].visible and session.answers["saliency"].unfinished == "step 1 of 9"
+    assert "data-ring='save'" in outputs[-1][3] and session.answers["saliency"].unfinished == "step 1 of 9"
 
 
 @pytest.mark.parametrize(("event", "said"), [(Stopped(), "Stopped. There was nothing to show yet."), (Failed("No."), "No.")])
@@ -74,6 +74,7 @@ def test_while_it_runs_only_the_latest_frame_goes_to_the_page_and_all_are_kept(p
 
 def test_on_the_way_the_page_is_sent_only_what_is_new_and_at_the_end_everything(press, monkeypatch):
     monkeypatch.setattr(running, "PER_SECOND", 1e12)  # nothing waits
+    monkeypatch.setattr(running, "NEWS", 1e12)
     outputs, _ = press(Preview(Note("same"), "step 1 of 9"), Preview(Note("same"), "step 2 of 9"), Preview(Note("other"), "step 3 of 9"), Stopped())
     panel = [output[4] for output in outputs]
     assert "same" in panel[0] and panel[1] == running.gr.skip() and "other" in panel[2] and "other" in panel[3]
@@ -84,3 +85,8 @@ def test_a_page_is_sent_no_more_than_a_line_carries_and_the_latest_is_kept_all_t
     outputs, session = press(*(Preview(Note(f"number {number}"), f"step {number} of 9") for number in range(9)), Stopped())
     assert len(outputs) == 2 and "number 0" in outputs[0][4] and "number 8" in outputs[1][4]
     assert session.answers["saliency"].answer.text == "number 8"
+
+
+def test_a_page_is_told_of_a_run_a_few_times_a_second_and_of_its_end_at_once(press):
+    outputs, _ = press(*[Progress(step / 100, f"step {step} of 100") for step in range(100)], Done(Note("all")))
+    assert len(outputs) <= 3 and "step 0 of 100" in outputs[0][0] and "lp-done" in outputs[-1][0]  # a hundred events take no third of a second

@@ -312,12 +312,16 @@ def test_all_readings_come_one_after_the_other_and_each_keeps_what_was_known(tin
 
 def known_with(stages: list[float]) -> Readings:
     maps = (Heatmap(np.eye(2)),) * len(stages)
-    return Readings(Heatmap(np.eye(2)), Scrambling(tuple(stages), ("fc",) * len(stages), tuple(range(len(stages))), 9, maps))
+    counts = tuple(range(1, 10, 4))[: len(stages)]
+    return Readings(Heatmap(np.eye(2)), Scrambling(tuple(stages), ("fc",) * len(stages), counts, 9, maps))
 
 
 @pytest.mark.parametrize(
     ("stages", "said"),
-    [([0.9, 0.6], "barely changes when the weights are scrambled"), ([0.6, 0.2], "Part of X stays"), ([0.5, -0.2], "as it should")],
+    [
+        ([0.9, 0.6], "barely changes when the weights are scrambled"), ([0.9, 0.4, 0.1], "barely changes when the weights are scrambled"),
+        ([0.6, 0.3], "Part of X stays"), ([0.5, -0.2, 0.9], "as it should"),
+    ],
 )
 def test_the_sentence_says_in_plain_words_what_scrambling_does(stages, said):
     assert said in verdict("X", known_with(stages))

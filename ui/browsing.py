@@ -1,11 +1,15 @@
-"""Walking through a large browser of results (every filter of every layer) one cell at a time, from memory."""
+"""Walking through a large browser of results (every filter of every layer) one cell at a time, from memory.
+
+The page asks for one cell after the other and puts the parts that change into the panel itself.
+"""
 
 from __future__ import annotations
 
+import json
 import math
+import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -14,7 +18,7 @@ import gradio as gr
 from techniques.base import Browser, Gallery, Heatmap, Stack
 from techniques.base.drawing import gallery_scales, item_image, tiles
 from techniques.base.results import Result, panels
-from ui.events import LIGHT
+from ui.events import told
 from ui.files import png_bytes
 from ui.panels import body, caption, data_url, place_of
 from ui.session import Answered, Sessions
@@ -24,39 +28,6 @@ TOP = 24  # cells of the inner axis that are shown small
 THUMBNAIL = 48  # pixels
 TILE_PIXELS = 2**17  # of all tiles of a layer together
 MOST_TILES = 2048  # so many are shown at once; further ones are reached with the slider
-PARTS = 3  # components that walk through one browser
-
-FORWARD_PICKS = """
-element.addEventListener('click', (event) => {
-  const tick = event.target.closest('[data-tick]');
-  if (tick) trigger('pick', {name: tick.dataset.tick});
-});"""
-FORWARD_OPEN = """
-element.addEventListener('click', (event) => {
-  const button = event.target.closest('[data-place]');
-  if (button) trigger('open', {place: button.dataset.place});
-});"""
-
-
-@dataclass(frozen=True)
-class Axes:
-    """The controls of a large browser: a list for the outer axis, a slider for the inner one, and its first cells, small."""
-
-    outer: gr.Dropdown
-    inner: gr.Slider
-    top: gr.HTML
-
-    @property
-    def all(self) -> tuple:
-        return self.outer, self.inner, self.top
-
-
-def build_axes(technique: str, panel: str) -> Axes:
-    with gr.Row(elem_classes="lp-axes"):
-        outer = gr.Dropdown([], label="", visible=False, interactive=True, elem_id=f"{technique}-{panel}-outer")
-        inner = gr.Slider(1, 2, 1, step=1, label="", visible=False, interactive=True, elem_id=f"{technique}-{panel}-inner")
-    top = gr.HTML("", elem_id=f"{technique}-{panel}-top", js_on_load=FORWARD_OPEN)
-    return Axes(outer, inner, top)
 
 
 def is_large(browser: Browser) -> bool:
@@ -76,14 +47,19 @@ def cell_at(result: Result | None, path: Any) -> Result | None:
     return result.cell(*path)
 
 
-def set_axes(browser: Browser | None) -> list:
-    """The controls for an answer that has just come: at its first cell, or hidden when all cells are shown."""
-    if browser is None or not is_large(browser):
-        return [gr.Dropdown(visible=False), gr.Slider(visible=False), ""]
+def browser_html(browser: Browser, answered: Answered) -> str:
+    """A large browser at its first cell: a list for the outer axis and a slider for the inner one, cells of that one small, and the cell."""
     outer = first_outer(browser)
-    names = list(browser.positions()) if outer else []
-    chooser = gr.Dropdown(choices=names, value=outer, label=browser.axes[0].capitalize(), visible=bool(outer))
-    return [chooser, _inner(browser, outer), top_html(browser, outer)]
+    axes = {
+        "outer": list(browser.positions()) if outer else [],
+        "outerLabel": browser.axes[0].capitalize(),
+        "innerLabel": browser.axes[-1].capitalize(),
+        "count": _count(browser, outer),
+    }
+    return (
+        f"<section class='lp-panel lp-browser'><loupe-axes turn='{secrets.token_hex(4)}' axes='{escape(json.dumps(axes))}'></loupe-axes>"
+        f"<div data-part='top'>{top_html(browser, outer)}</div><div data-part='cell'>{cell_html(browser, answered, outer)}</div></section>"
+    )
 
 
 def first_outer(browser: Browser) -> str | None:
@@ -91,9 +67,8 @@ def first_outer(browser: Browser) -> str | None:
     return browser.positions()[0] if len(browser.axes) > 1 else None
 
 
-def _inner(browser: Browser, outer: str | None) -> gr.Slider:
-    count = len(browser.positions(*_path(outer)))
-    return gr.Slider(minimum=1, maximum=max(2, count), value=1, label=f"{browser.axes[-1].capitalize()} (of {count})", visible=count > 1)
+def _count(browser: Browser, outer: str | None) -> int:
+    return len(browser.positions(*_path(outer)))
 
 
 def _path(outer: str | None) -> tuple[str, ...]:
@@ -108,7 +83,7 @@ def cell_html(browser: Browser, answered: Answered, outer: str | None, inner: fl
     title = escape(" · ".join([*_path(outer), place]))
     told = "" if escape(cell.caption.replace(", ", " · ")) == title else caption(cell)
     shown = f"<h4>{title}</h4>{body(cell, answered.sample)}{told}"
-    return f"<section class='lp-panel lp-browser' {place_of(*_path(outer), place)}>{shown}</section>"
+    return f"<div {place_of(*_path(outer), place)}>{shown}</div>"
 
 
 def top_html(browser: Browser, outer: str | None) -> str:
@@ -151,63 +126,46 @@ def _thinned(item: Heatmap) -> Heatmap:
     return replace(item, values=item.values[::step, ::step])
 
 
-def wire_browsers(
-    technique: str, axes: dict[str, Axes], places: dict[str, gr.HTML], charts: list[str], session_state: gr.State, sessions: Sessions
-) -> None:
-    """Answer every move through the browsers of a technique from the answer the session keeps: their lists and sliders, the
-    small pictures, and clicks in the `charts` (names of panels) whose ticks are called as the places of a browser."""
+def walk_handler(places: dict[str, tuple[str, str]], sessions: Sessions) -> Callable[[str, gr.EventData], str]:
+    """The handler behind every move through a large browser, from the answer the session keeps; `places` are the techniques and
+    panels by the id of their component.
 
-    def find(session_id: str) -> Answered | None:
+    The page asks with the `place`; the cell `outer`, `inner` (from 1), with `turned` where it is another `outer`; or with a `tick`, the name of a
+    position that was clicked in a chart. It is told the parts that change; the place alone where there is no such cell (any longer).
+    """
+
+    def walk(session_id: str, event: gr.EventData) -> str:
+        asked = event._data
+        place = str(asked.get("place"))
+        technique, panel = places.get(place, ("", ""))
         session = sessions.find(session_id)
-        return session.answers.get(technique) if session else None
-
-    def shown(panel: str, session_id: str, outer: str | None, inner: float = 1) -> tuple[Browser, str] | None:
-        """The browser of a panel with one of its cells; None where it has no such place (any longer)."""
-        answered = find(session_id)
+        answered = session.answers.get(technique) if session else None
         browser = panels(answered.answer).get(panel) if answered else None
-        if not isinstance(browser, Browser) or (len(browser.axes) > 1) != bool(outer) or (outer and outer not in browser.positions()):
-            return None
-        return browser, cell_html(browser, answered, outer, inner)
+        if not isinstance(browser, Browser) or not is_large(browser):
+            return told(place=place)
+        if "tick" in asked:
+            return told(place=place, **_ticked(browser, answered, place, str(asked["tick"])))
+        outer, inner = asked.get("outer") or None, asked.get("inner")
+        if (len(browser.axes) > 1) != bool(outer) or (outer and outer not in browser.positions()) or not isinstance(inner, int):
+            return told(place=place)
+        return told(place=place, **(_turned(browser, answered, outer) if asked.get("turned") else _moved(browser, answered, outer, inner)))
 
-    def change_outer(panel: str, session_id: str, outer: str | None) -> list:
-        found = shown(panel, session_id, outer)
-        return [_inner(found[0], outer), top_html(found[0], outer), found[1]] if found else [gr.skip()] * 3
+    return walk
 
-    def change_inner(panel: str, session_id: str, outer: str | None, inner: float) -> str:
-        found = shown(panel, session_id, outer or None, inner)
-        return found[1] if found else gr.skip()
 
-    def opens(panel: str) -> Callable:
-        def open_place(session_id: str, outer: str | None, event: gr.EventData) -> list:
-            place = str(event._data.get("place"))
-            found = shown(panel, session_id, outer or None, int(place)) if place.isdecimal() and len(place) < 6 else None
-            return [int(place), found[1]] if found else [gr.skip()] * 2
+def _moved(browser: Browser, answered: Answered, outer: str | None, inner: int) -> dict[str, str]:
+    return {"cell": cell_html(browser, answered, outer, inner)}
 
-        return open_place
 
-    def pick(session_id: str, event: gr.EventData) -> list:
-        return [value for panel in axes for value in picked(panel, session_id, str(event._data.get("name")))]
+def _turned(browser: Browser, answered: Answered, outer: str) -> dict[str, str]:
+    return {"count": str(_count(browser, outer)), "top": top_html(browser, outer), **_moved(browser, answered, outer, 1)}
 
-    def picked(panel: str, session_id: str, name: str) -> list:
-        """The place of this name in one browser: on its outer axis, or on its only one."""
-        answered = find(session_id)
-        browser = panels(answered.answer).get(panel) if answered else None
-        if not isinstance(browser, Browser) or not is_large(browser) or name not in browser.positions():
-            return [gr.skip()] * (PARTS + 1)
-        if len(browser.axes) > 1:
-            return [name, _inner(browser, name), top_html(browser, name), cell_html(browser, answered, name)]
-        place = browser.positions().index(name) + 1
-        return [gr.skip(), place, gr.skip(), cell_html(browser, answered, None, place)]
 
-    for panel, parts in axes.items():
-        last = {"trigger_mode": "always_last", **LIGHT}
-        html = places[panel]
-        outputs = [parts.inner, parts.top, html]
-        parts.outer.input(partial(change_outer, panel), [session_state, parts.outer], outputs, show_progress_on=parts.outer, **last)
-        parts.inner.input(partial(change_inner, panel), [session_state, parts.outer, parts.inner], html, **last)
-        parts.top.open(opens(panel), [session_state, parts.outer], [parts.inner, html], trigger_mode="multiple", **LIGHT)
-    for chart in charts if axes else ():
-        outputs = [part for panel, parts in axes.items() for part in (*parts.all, places[panel])]
-        chosen = places[chart].pick(pick, session_state, outputs, show_progress_on=places[chart], trigger_mode="multiple", **LIGHT)
-        first = f"{technique}-{next(iter(axes))}-outer"
-        chosen.success(None, js=f"() => document.getElementById('{first}')?.scrollIntoView({{block: 'nearest', behavior: 'smooth'}})", **LIGHT)
+def _ticked(browser: Browser, answered: Answered, place: str, name: str) -> dict[str, str]:
+    """The position of this name, on the browser's outer axis or on its only one."""
+    if name not in browser.positions():
+        return {}
+    if len(browser.axes) > 1:
+        return {"scroll": place, "outer": name, **_turned(browser, answered, name)}
+    inner = browser.positions().index(name) + 1
+    return {"scroll": place, "inner": str(inner), **_moved(browser, answered, None, inner)}

@@ -5,10 +5,13 @@ not wait.
 An event that may come again before it is answered says how in its `trigger_mode`: "always_last" where its inputs say all,
 "multiple" where it brings data of its own, which Gradio would send a second time instead of the latest.
 
-An event with many outputs names one small component as `show_progress_on`: at every message of any event, Gradio's
-page copies the state of each component that some event shows progress on, and of all that lies inside of it. It does so
-the more slowly the more events there are. So what follows many events (another picture, a finished run) follows one
-component that all of these write into, with `told`; and the buttons that all techniques have in common share one event.
+Each message of an event costs the page time, and a press on Stop waits for it: for each value that changes, and for each component that some
+event has shown progress on, Gradio's page walks through its tree of components from the top until it comes to that one. Hence:
+
+- an event with many outputs names one small component near the top of the page as `show_progress_on`;
+- what follows many events (another picture, a finished run) follows one component that all of these write into, with `told`;
+- what all techniques have in common (Stop, Download, moves through a browser) shares one event, and parts of a panel that are chosen in the
+  page are put in place by the page's own script.
 """
 
 from __future__ import annotations

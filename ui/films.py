@@ -1,7 +1,4 @@
-"""The replay of a run as a file: made from the answer that is kept, when somebody presses GIF or MP4 under a player.
-
-One component hears of all players: an event for each would make the page slow.
-"""
+"""The replay of a run as a file: made from the answer that is kept, when somebody presses GIF or MP4 under a player."""
 
 from __future__ import annotations
 
@@ -17,12 +14,7 @@ from ui.browsing import cell_at
 from ui.files import new_folder, prune
 from ui.session import Session
 
-FORWARD = "document.addEventListener('film', (event) => trigger('film', event.detail));"
 WRITTEN_BY = {"gif": gif_bytes, "mp4": mp4_bytes}
-
-
-def build_films() -> gr.HTML:
-    return gr.HTML("", elem_id="films", js_on_load=FORWARD)
 
 
 def film_file(session: Session | None, places: dict[str, tuple[str, str]], told: dict[str, Any]) -> str:

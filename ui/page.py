@@ -14,7 +14,7 @@ from techniques import catalogue
 from techniques.base import FAMILIES
 from techniques.base.drawing import SIGNED_MAPS, UNSIGNED_MAPS, colour_table
 from ui.api import build_api
-from ui.films import build_films
+from ui.bell import build_bell
 from ui.guard import MEGABYTE, Guard, fetch_nothing
 from ui.header import build_header
 from ui.sending import build_trail
@@ -23,7 +23,6 @@ from ui.settings import Settings
 from ui.technique_tab import TechniqueTab, build_tab
 from ui.theme import theme
 from ui.tray import build_tray
-from ui.trusting import build_bell
 from ui.walking import build_walks
 from ui.wiring import Page, wire
 
@@ -39,7 +38,9 @@ def build(settings: Settings) -> gr.Blocks:
         header = build_header(settings.model)
         walk = build_walks()
         trail = build_trail()
+        tray = build_tray(settings)
         bell = build_bell()
+        file = gr.DownloadButton(visible="hidden", elem_id="file")
         tabs: list[TechniqueTab] = []
         groups: dict[str, gr.Tabs] = {}
         with gr.Tabs(elem_id="families", overflow_behavior="wrap") as families:
@@ -51,11 +52,8 @@ def build(settings: Settings) -> gr.Blocks:
                     gr.HTML(f"<p class='lp-family'>{escape(meaning)}</p>")
                     with gr.Tabs(elem_id=slug("techniques", family), overflow_behavior="wrap") as groups[family]:
                         tabs.extend(build_tab(technique, header, sessions, settings) for technique in members)
-        tray = build_tray(settings)
-        films = build_films()
-        file = gr.DownloadButton(visible="hidden", elem_id="file")
         build_api(settings)
-        wire(demo, Page(header, tuple(tabs), families, groups, sessions, settings, trail, tray, walk, file, bell, films))
+        wire(demo, Page(header, tuple(tabs), families, groups, sessions, settings, trail, tray, walk, file, bell))
     demo.queue(max_size=24, api_open=False)
     return demo
 

@@ -16,8 +16,9 @@ from model_zoo.errors import AppError
 from techniques import catalogue
 from techniques.base import Animation, Browser, LoadedModel, Sample, Samples, Technique
 from techniques.base.export import write_bundle
-from techniques.base.results import panels
-from ui.browsing import PARTS, cell_html, first_outer, is_large, set_axes
+from techniques.base.results import Result, panels
+from ui.bell import ring
+from ui.browsing import browser_html, is_large
 from ui.choosing import GONE
 from ui.events import told
 from ui.files import new_folder, prune
@@ -27,6 +28,7 @@ from ui.settings import Settings
 from ui.worker import Done, Event, Failed, Preview, Progress, dispatch, until
 
 BUTTONS = 4  # the outputs of a run before its panels: status, Run, Stop, Download
+NEWS = 3  # times a second that a page is told of a run at the most: each costs it time, in which it hears nothing
 PER_SECOND = 1_000_000  # characters of panels that a page is sent while a run goes on, as much as an ordinary line carries
 AS_FAR = "What is shown is as far as it came."
 NOTHING_YET = "<p class='lp-hint'>Stopped. There was nothing to show yet.</p>"
@@ -38,47 +40,48 @@ def run_handler(
     """The handler behind Run, for the header's values (the last is whether both pictures of the pair are meant) and those of
     the technique's `own` controls.
 
-    Yields status, Run, Stop, download, then what `fill` gives: a value per panel, then the controls of every browser; and
-    last what the page is told once it is done. What is shown on the way is kept like an answer: whoever stops the run can
-    save it and send it on.
+    Yields status, Run, Stop, download, a value per panel, and last what the page is told once it is done. What is shown on
+    the way is kept like an answer: whoever stops the run can save it and send it on.
     """
 
     def handler(session_id: str, target: str, layer: str, seed: float | None, both: bool, *values: Any) -> Iterator[list]:
         session = sessions.find(session_id)
         if session is None:
-            yield _failed(fill, GONE)
+            yield _failed(technique, fill, GONE)
             return
         if not technique.many and session.picture is None:
-            yield _failed(fill, "There is no picture yet. Choose a sample or upload one at the top of the page.")
+            yield _failed(technique, fill, "There is no picture yet. Choose a sample or upload one at the top of the page.")
             return
         stop = session.begin(technique.name)
         given = dict(zip(own, values)) | _shared(technique, target, layer, seed, session)
-        yield _seen(technique, fill, Progress(0.0, "Starting"), None)
+        yield [progress(0.0, "Starting"), *_buttons(technique, running=True), *fill(None)[BUTTONS:], gr.skip()]
         try:
             model = model_zoo.load(session.model_key)
             sample = _pictures(technique, session, model, bool(both))
         except AppError as error:
-            yield _failed(fill, str(error))
+            yield _failed(technique, fill, str(error))
             return
-        shown: Answered | None = None
-        line, start = Line(), time.perf_counter()
+        shown = sent = None
+        line, start, so_far = Line(), time.perf_counter(), Progress(0.0, "Starting")
         for event in until(stop, dispatch(technique.name, sample, session.model_key, given, settings.seconds)):
             if isinstance(event, (Preview, Done)):
                 unfinished = event.text or "its beginning" if isinstance(event, Preview) else ""
                 seconds = time.perf_counter() - start
                 shown = Answered(event.value, sample, model.key, model.title, given, unfinished=unfinished, seconds=seconds)
                 sessions.keep(session, technique.name, shown)
-            if not isinstance(event, Preview):
-                yield _seen(technique, fill, event, shown)
+            so_far = event if isinstance(event, Progress) else so_far
+            if not isinstance(event, (Progress, Preview)):
+                yield _ended(technique, fill, event, shown)
             elif line.is_free:
-                yield line.news(_seen(technique, fill, event, shown))
+                news, sent = None if shown is sent else _live(shown), shown
+                yield line.news([progress(so_far.fraction, so_far.text), *fill(news)[1:], gr.skip()])
 
     return handler
 
 
 class Line:
-    """What a page is sent on the way of a run: nothing that it has already, and no more than `PER_SECOND`. Gradio does not wait for
-    a page that reads slowly: what it has not read yet would stand between a press on Stop and its effect."""
+    """What a page is sent on the way of a run: `NEWS` times a second, nothing that it has already, and no more than `PER_SECOND`. Gradio does not
+    wait for a page that reads slowly: what it has not read yet would stand between a press on Stop and its effect."""
 
     def __init__(self) -> None:
         self._sent: dict[int, str] = {}
@@ -89,32 +92,31 @@ class Line:
         return time.monotonic() >= self._free
 
     def news(self, outputs: list) -> list:
-        """The outputs without those that are as they were sent last."""
-        texts = {place: value for place, value in enumerate(outputs) if isinstance(value, str)}
+        """The outputs without those that are as they were sent last, and without the buttons, which are as they are until it ends."""
+        texts = {place: value for place, value in enumerate(outputs) if isinstance(value, str) and not 0 < place < BUTTONS}
         new = {place: text for place, text in texts.items() if self._sent.get(place) != text}
         self._sent |= new
-        self._free = time.monotonic() + sum(map(len, new.values())) / PER_SECOND
-        return [gr.skip() if place in texts.keys() - new.keys() else value for place, value in enumerate(outputs)]
+        self._free = time.monotonic() + max(1 / NEWS, sum(map(len, new.values())) / PER_SECOND)
+        return [new.get(place, gr.skip()) for place in range(len(outputs))]
 
 
-def _seen(technique: Technique, fill: Callable[[Answered | None], list], event: Event, shown: Answered | None) -> list:
-    """All outputs after an event of a run; `shown` is the last answer of this run, finished or not."""
-    untouched = [*fill(None)[BUTTONS:], gr.skip()]
-    if isinstance(event, Progress):
-        return [progress(event.fraction, event.text), *_buttons(running=True), *untouched]
-    if isinstance(event, Preview):
-        return [gr.skip(), *_buttons(running=True), *fill(_live(shown))[BUTTONS:], gr.skip()]
+def _ended(technique: Technique, fill: Callable[[Answered | None], list], event: Event, shown: Answered | None) -> list:
+    """All outputs after the last event of a run; `shown` is the last answer of this run, finished or not."""
     if isinstance(event, Done):
         return [*fill(shown), told(ran=technique.name)]
     if shown is None:
-        return _failed(fill, event.text) if isinstance(event, Failed) else [NOTHING_YET, *_buttons(running=False), *untouched]
+        return _failed(technique, fill, event.text) if isinstance(event, Failed) else _nothing(technique, fill, NOTHING_YET)
     status, *others = fill(shown)
     return [_error(f"{event.text} {AS_FAR}") if isinstance(event, Failed) else status, *others, gr.skip()]
 
 
-def _failed(fill: Callable[[Answered | None], list], text: str) -> list:
+def _failed(technique: Technique, fill: Callable[[Answered | None], list], text: str) -> list:
+    return _nothing(technique, fill, _error(text))
+
+
+def _nothing(technique: Technique, fill: Callable[[Answered | None], list], why: str) -> list:
     """All outputs when there is no answer: the reason, and the panels as they were."""
-    return [_error(text), *_buttons(running=False), *fill(None)[BUTTONS:], gr.skip()]
+    return [why, *_buttons(technique), *fill(None)[BUTTONS:], gr.skip()]
 
 
 def _error(text: str) -> str:
@@ -133,12 +135,12 @@ def _live(answered: Answered) -> Answered:
     return replace(answered, answer=latest(answered.answer))
 
 
-def save_handler(buttons: dict[str, Technique], sessions: Sessions) -> Callable[[str, gr.EventData], str]:
-    """The handler behind the Download `buttons`, by id: a zip with every picture, every number and the manifest of the last answer."""
+def save_handler(techniques: Mapping[str, Technique], sessions: Sessions) -> Callable[[str, gr.EventData], str]:
+    """The handler behind Download: a zip with every picture, every number and the manifest of the last answer."""
 
     def save(session_id: str, event: gr.EventData) -> str:
-        session, technique = sessions.find(session_id), buttons[event.target.elem_id]
-        answered = session.answers.get(technique.name) if session else None
+        session, technique = sessions.find(session_id), techniques.get(event._data.get("technique"))
+        answered = session.answers.get(technique.name) if session and technique else None
         if answered is None or answered.opened:
             raise gr.Error("This result is no longer kept. Please run it again.", print_exception=False)
         try:
@@ -161,8 +163,15 @@ def _shared(technique: Technique, target: str, layer: str, seed: float | None, s
     return {param.name: given[param.kind] for param in technique.params if param.kind in given}
 
 
-def _buttons(running: bool, answered: bool = False) -> list:
-    return [gr.Button(interactive=not running), gr.Button(interactive=running), gr.Button(visible=True) if answered else gr.skip()]
+def _buttons(technique: Technique, running: bool = False, answered: bool = False) -> list:
+    """Run, Stop and Download; Download stays as it is unless there is a new answer."""
+    download = ring("save", "Download pictures and numbers", f"{technique.name}-download", technique=technique.name)
+    return [gr.Button(interactive=not running), stop_button(technique, running), download if answered else gr.skip()]
+
+
+def stop_button(technique: Technique, running: bool = False) -> str:
+    """The button that stops the technique, as HTML; it can be pressed while the technique runs."""
+    return ring("stop", "Stop", f"{technique.name}-stop", disabled=not running, work=technique.name)
 
 
 def _pictures(technique: Technique, session: Session, model: LoadedModel, both: bool) -> Sample | Samples:
@@ -183,28 +192,24 @@ def _finished(answered: Answered, many: bool) -> str:
     return f"<p class='lp-done'>{escape(of)} · {escape(answered.model_title)}{took}</p>"
 
 
-def fill_panels(technique: Technique, places: list[str], browsers: list[str], answered: Answered | None) -> list:
+def fill_panels(technique: Technique, places: list[str], answered: Answered | None) -> list:
     """New values for a tab that shows this answer, in the order of its outputs; with None it stays as it is."""
     if answered is None:
-        return [gr.skip()] * (BUTTONS + len(places) + PARTS * len(browsers))
-    run, stop, download = _buttons(running=False, answered=True)
-    download = gr.Button(visible=False) if answered.opened else download  # whoever opened a file has it
-    return [_finished(answered, technique.many), run, stop, download, *_filled(technique, places, browsers, answered)]
-
-
-def _filled(technique: Technique, places: list[str], browsers: list[str], answered: Answered) -> list:
-    """New values for every panel, then for the controls of every browser."""
+        return [gr.skip()] * (BUTTONS + len(places))
+    run, stop, download = _buttons(technique, answered=True)
+    download = "" if answered.opened else download  # whoever opened a file has it
     answer, known = panels(answered.answer), catalogue()
-    values = []
-    for name in places:
-        result, title = answer.get(name), _title(technique, name, known)
-        if result is None:
-            values.append("")
-        elif isinstance(result, Browser) and is_large(result):
-            values.append(cell_html(result, answered, first_outer(result)))
-        else:
-            values.append(panel(title, result, answered.sample))
-    return [*values, *(control for name in browsers for control in set_axes(answer.get(name)))]
+    shown = [_shown(_title(technique, name, known), answer.get(name), answered) for name in places]
+    return [_finished(answered, technique.many), run, stop, download, *shown]
+
+
+def _shown(title: str, result: Result | None, answered: Answered) -> str:
+    """What stands in the place of one panel."""
+    if result is None:
+        return ""
+    if isinstance(result, Browser) and is_large(result):
+        return browser_html(result, answered)
+    return panel(title, result, answered.sample)
 
 
 def _title(technique: Technique, panel: str, known: Mapping[str, Technique]) -> str:

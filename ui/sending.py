@@ -152,6 +152,7 @@ def _step(page: Page) -> Callable[[str, gr.EventData], dict]:
             tab = page.tab(place.technique)
             page.sessions.keep(session, place.technique, place.answered)
             restored = dict(zip(tab.outputs, tab.fill(place.answered)))
+            del restored[tab.run], restored[tab.stop]  # it may be running
         return {**_arrival(page, session), **restored}
 
     return step

@@ -9,13 +9,12 @@ from html import escape
 
 import gradio as gr
 
-from techniques.base import Browser, Curve, Technique
-from ui.browsing import FORWARD_PICKS, Axes, build_axes, wire_browsers
+from techniques.base import Technique
 from ui.controls import control
 from ui.header import Header
 from ui.opening import build_opening, wire_opening
 from ui.painting import build_canvas
-from ui.running import fill_panels, run_handler
+from ui.running import fill_panels, run_handler, stop_button
 from ui.session import Answered, Sessions
 from ui.settings import Settings
 from ui.tray import TRAY_PLACE
@@ -32,11 +31,10 @@ class TechniqueTab:
     controls: list
     paint: gr.HTML | None
     run: gr.Button
-    stop: gr.Button
+    stop: gr.HTML
     status: gr.HTML
-    download: gr.Button
+    download: gr.HTML
     panels: dict[str, gr.HTML]
-    axes: dict[str, Axes]
     trust: TrustBox | None
     handler: Callable
     fill: Callable[[Answered], list]
@@ -48,8 +46,7 @@ class TechniqueTab:
     @property
     def outputs(self) -> list:
         """What a run changes, in the order of the handler's answer."""
-        walks = [part for axes in self.axes.values() for part in axes.all]
-        return [self.status, self.run, self.stop, self.download, *self.panels.values(), *walks]
+        return [self.status, self.run, self.stop, self.download, *self.panels.values()]
 
 
 def build_tab(technique: Technique, header: Header, sessions: Sessions, settings: Settings) -> TechniqueTab:
@@ -67,18 +64,17 @@ def build_tab(technique: Technique, header: Header, sessions: Sessions, settings
                 controls = [control(param, name) for param in settable]
                 with gr.Row(elem_classes="lp-run"):
                     run = gr.Button("Run", variant="primary", elem_id=f"{name}-run", min_width=90)
-                    stop = gr.Button("Stop", elem_id=f"{name}-stop", min_width=90, interactive=False)
+                    stop = gr.HTML(stop_button(technique))
                 status = gr.HTML(elem_id=f"{name}-status", elem_classes="lp-status")
-                download = gr.Button("Download pictures and numbers", visible=False, size="sm", elem_id=f"{name}-download")
+                download = gr.HTML()
                 saved_file = build_opening(technique) if technique.saved else None
                 gr.HTML(_small_print(technique))
             with gr.Column(scale=1, min_width=300):
-                panels, axes = _panel_places(technique)
+                panels = _panel_places(technique)
                 trust = build_trust_box(technique)
-    fill = partial(fill_panels, technique, list(panels), list(axes))
+    fill = partial(fill_panels, technique, list(panels))
     handler = run_handler(technique, [param.name for param in settable], sessions, settings, fill)
-    wire_browsers(technique.name, axes, panels, [panel for panel, kind in technique.results.items() if kind is Curve], header.session, sessions)
-    tab = TechniqueTab(technique, notice, controls, paint, run, stop, status, download, panels, axes, trust, handler, fill)
+    tab = TechniqueTab(technique, notice, controls, paint, run, stop, status, download, panels, trust, handler, fill)
     if saved_file:
         wire_opening(saved_file, tab, header.session, sessions, settings)
     return tab
@@ -98,19 +94,14 @@ def _small_print(technique: Technique) -> str:
     )
 
 
-def _panel_places(technique: Technique) -> tuple[dict[str, gr.HTML], dict[str, Axes]]:
-    """An HTML component for each panel; a browser has two controls above it, hidden until they are needed."""
-    panels: dict[str, gr.HTML] = {}
-    axes: dict[str, Axes] = {}
+def _panel_places(technique: Technique) -> dict[str, gr.HTML]:
+    """An HTML component for each panel."""
     with gr.Row(elem_classes="lp-panels", equal_height=False):
-        for name, kind in technique.results.items():
-            slot = f"lp-slot lp-slot-{kind.__name__.lower()}"
-            empty = "" if panels else "<div class='lp-empty'><p>Press <b>Run</b>.</p></div>"
-            place = partial(gr.HTML, empty, elem_id=f"{technique.name}-{name}", js_on_load=FORWARD_PICKS)
-            if kind is not Browser or technique.attack:  # the few curves of an attack need no walking through
-                panels[name] = place(elem_classes=slot)
-                continue
-            with gr.Column(min_width=250, elem_classes=slot):
-                axes[name] = build_axes(technique.name, name)
-                panels[name] = place()
-    return panels, axes
+        return {
+            name: gr.HTML(
+                "" if place else "<div class='lp-empty'><p>Press <b>Run</b>.</p></div>",
+                elem_id=f"{technique.name}-{name}",
+                elem_classes=f"lp-slot lp-slot-{kind.__name__.lower()}",
+            )
+            for place, (name, kind) in enumerate(technique.results.items())
+        }

@@ -1,7 +1,6 @@
 """Under each heat map a closed section that says how far it can be trusted: its readings, measured when somebody asks for them.
 
-What is measured is the answer that is shown: its technique with its settings, its picture, its model. One component hears of
-all sections: an event for each would make the page deaf.
+What is measured is the answer that is shown: its technique with its settings, its picture, its model.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ import gradio as gr
 from techniques.base import Sample
 from techniques.base.maps import has_map
 from techniques.base.results import panels
-from ui.events import COMPUTE, LIGHT
+from ui.bell import ring
+from ui.events import COMPUTE
 from ui.panels import panel, progress
 from ui.session import Answered
 from ui.worker import OWN, Done, Failed, Preview, Progress, Stopped, dispatch, until
@@ -27,17 +27,6 @@ if TYPE_CHECKING:
 
 METHOD = "trust"  # the technique that measures
 WORK = "trust of "  # and what it measures: the name by which it is stopped
-# an answer that is on its way makes what was measured before one of an earlier answer
-FORWARD = """
-const box = (name) => document.getElementById(`${name}-trust`);
-document.addEventListener('click', (event) => {
-  const button = event.target.closest('button');
-  if (!button) return;
-  const {measure, unmeasure} = button.dataset;
-  if (measure) { box(measure)?.classList.remove('lp-earlier'); trigger('measure', {technique: measure}); }
-  else if (unmeasure) trigger('unmeasure', {technique: unmeasure});
-  else if (button.id.endsWith('-run')) box(button.id.slice(0, -4))?.classList.add('lp-earlier');
-});"""
 
 
 @dataclass(frozen=True)
@@ -57,21 +46,11 @@ def build_trust_box(technique: Technique) -> TrustBox | None:
         return TrustBox(line, gr.HTML("", elem_id=f"{technique.name}-trust-found", elem_classes="lp-trust-found"))
 
 
-def build_bell() -> gr.HTML:
-    """The component that hears of every press on Measure and on its Stop."""
-    return gr.HTML("", elem_id="trust-bell", js_on_load=FORWARD)
-
-
 def wire_trust(page: Page) -> None:
-    """Connect all sections with two events."""
+    """Connect all sections."""
     boxes = {tab.technique.name: tab.trust for tab in page.tabs if tab.trust}
     outputs = [part for box in boxes.values() for part in (box.line, box.found)]
     page.bell.measure(_measure(page, boxes), page.header.session, outputs, trigger_mode="multiple", show_progress_on=page.bell, **COMPUTE)
-
-    def stop(session_id: str, event: gr.EventData) -> None:
-        page.session(session_id).stop(WORK + str(event._data.get("technique")))
-
-    page.bell.unmeasure(stop, page.header.session, None, trigger_mode="multiple", **LIGHT)
 
 
 def _measure(page: Page, boxes: dict[str, TrustBox]) -> Callable[..., Iterator[dict]]:
@@ -120,12 +99,12 @@ def _invitation(name: str, said: str = "", kind: str = "lp-hint") -> str:
     told = f"<p class='{kind}'>{escape(said)}</p>" if said else ""
     return (
         "<p class='lp-hint'>Whether it changes when the weights are scrambled, whether what it marks decides, whether it is steady.</p>"
-        f"<button type='button' class='lp-measure' data-measure='{name}'>Measure</button>{told}"
+        f"{ring('measure', 'Measure', technique=name)}{told}"
     )
 
 
 def _running(name: str, fraction: float, text: str) -> str:
-    return f"{progress(fraction, text)}<button type='button' class='lp-measure' data-unmeasure='{name}'>Stop</button>"
+    return progress(fraction, text) + ring("stop", "Stop", work=WORK + name)
 
 
 def _found(answer, answered: Answered) -> str:

@@ -14,6 +14,7 @@ from model_zoo.deferred import torch
 from model_zoo.errors import AppError
 from techniques.base import Predictions
 from ui.arriving import arrive, arrived, begin, current_address, open_view, opened, tell
+from ui.browsing import walk_handler
 from ui.choosing import GONE, choose_sample, seen, shown, wire_choosing
 from ui.events import COMPUTE, LIGHT, told
 from ui.films import film_file
@@ -47,7 +48,6 @@ class Page:
     walk: gr.HTML
     file: gr.DownloadButton
     bell: gr.HTML
-    films: gr.HTML
 
     def tab(self, technique: str | None) -> TechniqueTab | None:
         """The tab of the technique of this name."""
@@ -95,7 +95,7 @@ def wire(demo: gr.Blocks, page: Page) -> None:
     for tab in page.tabs:
         _wire_run(page, tab)
     header.ran.news(_tell(page), header.session, [header.address, page.walk], show_progress_on=header.address, trigger_mode="multiple", **LIGHT)
-    _wire_shared_buttons(page)
+    _wire_bell(page)
     wire_sending(page)
     wire_tray(page.tray, header, page.sessions, page.settings)
     wire_trust(page)
@@ -157,29 +157,27 @@ def _wire_run(page: Page, tab: TechniqueTab) -> None:
     """Run, and what else starts the technique: a stroke where one paints."""
     header = page.header
     inputs = [header.session, header.target, header.layer, header.seed, page.trail.pair.switch, *tab.controls]
-    outputs, options = [*tab.outputs, header.ran], {"show_progress_on": tab.status, **COMPUTE}
+    outputs, options = [*tab.outputs, header.ran], {"show_progress_on": header.ran, **COMPUTE}
     tab.run.click(tab.handler, inputs, outputs, **options)
     if tab.paint:
         for painted in wire_painting(tab.paint, tab.technique.name, tab.control("region"), header, page.sessions):
             painted.success(tab.handler, inputs, outputs, trigger_mode="always_last", **options)
 
 
-def _wire_shared_buttons(page: Page) -> None:
-    """Stop and Download of all techniques, and the films of all replays: one event each."""
-    session = page.header.session
-    stops = {tab.stop.elem_id: tab.technique for tab in page.tabs}
+def _wire_bell(page: Page) -> None:
+    """Stop and Download of all techniques, the films of all replays and the moves through all browsers."""
+    session, bell = page.header.session, page.bell
     places = {html.elem_id: (tab.technique.name, panel) for tab in page.tabs for panel, html in tab.panels.items()}
-    save = save_handler({tab.download.elem_id: tab.technique for tab in page.tabs}, page.sessions)
+    save = save_handler({tab.technique.name: tab.technique for tab in page.tabs}, page.sessions)
 
     def stop(session_id: str, event: gr.EventData) -> None:
-        page.stop(stops[event.target.elem_id].name, session_id)
+        page.stop(str(event._data.get("work")), session_id)
 
     def film(session_id: str, event: gr.EventData) -> str:
         return film_file(page.sessions.find(session_id), places, event._data)
 
-    gr.on([tab.stop.click for tab in page.tabs], stop, session, None, trigger_mode="multiple", **LIGHT)
-    saved = gr.on([tab.download.click for tab in page.tabs], save, session, page.file, **LIGHT)
-    filmed = page.films.film(film, session, page.file, **LIGHT)
-    for made in (saved, filmed):
+    bell.stop(stop, session, None, trigger_mode="multiple", **LIGHT)
+    bell.walk(walk_handler(places, page.sessions), session, bell, trigger_mode="multiple", **LIGHT)
+    for made in (bell.save(save, session, page.file, **LIGHT), bell.film(film, session, page.file, **LIGHT)):
         # gradio's own button hands out the file of the press before: it is pressed here once its file is there
         made.success(None, js="() => requestAnimationFrame(() => document.getElementById('file').click())", **LIGHT)
