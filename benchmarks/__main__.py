@@ -12,10 +12,11 @@ from benchmarks.attacks import ATTACKS
 from benchmarks.cases import Case
 from benchmarks.class_maps import CLASS_MAPS
 from benchmarks.feature_pictures import FEATURE_PICTURES
+from benchmarks.maps import MAPS
 from benchmarks.measure import costs
 from benchmarks.pixel_maps import PIXEL_MAPS
 
-CASES = cases.CASES | ATTACKS | CLASS_MAPS | PIXEL_MAPS | FEATURE_PICTURES
+CASES = cases.CASES | ATTACKS | CLASS_MAPS | PIXEL_MAPS | FEATURE_PICTURES | MAPS
 
 HEAD = """| Technique | Against | Time, ours / theirs | Peak memory, ours / theirs | Allowed |
 |---|---|---|---|---|"""

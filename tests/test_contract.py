@@ -258,7 +258,14 @@ def _animation(result: Animation, model: LoadedModel) -> None:
 
 def _scatter(result: Scatter, model: LoadedModel) -> None:
     assert result.points.shape == (len(result.names), 2) and result.groups.shape == (len(result.names),)
-    assert set(np.unique(result.groups)) <= set(range(len(result.group_names)))
+    for groups in (result.groups, *result.others.values()):
+        assert groups.shape == (len(result.names),) and set(np.unique(groups)) <= set(range(len(result.group_names)))
+    if result.thumbnails is not None:
+        assert result.thumbnails.dtype == np.uint8 and result.thumbnails.ndim == 4 and len(result.thumbnails) == len(result.names)
+    if result.neighbours is not None:
+        assert len(result.neighbours) == len(result.names) and set(np.unique(result.neighbours)) <= set(range(len(result.names)))
+    if result.path is not None:
+        assert result.path.shape == (len(result.path_names), 2)
 
 
 def _note(result: Note, model: LoadedModel) -> None:

@@ -210,6 +210,16 @@ class TestCharts:
         assert (x[1] - x[0]) / (y[0] - y[2]) == pytest.approx(2, abs=0.001)
         assert {"even", "odd"} <= set(texts(chart))
 
+    def test_a_path_goes_through_the_map_of_its_scatter(self):
+        path = np.array([[0.0, 0], [3, 1], [2, 0]])
+        scatter = Scatter(np.array([[0, 0], [2, 0]]), np.array([0, 11]), ("p", "q"), tuple("abcdefghijkl"), path=path, path_names=("now", "then", "end"))
+        chart = scatter_chart(scatter)
+        (points, steps) = (
+            np.array([[float(mark.get("cx")), float(mark.get("cy"))] for mark in elements(chart, "circle", kind)]) for kind in ("point", "step")
+        )
+        assert steps[[0, 2]] == pytest.approx(points, abs=0.051) and len(steps) == 3 and steps[1, 0] > points[1, 0]
+        assert "a" in texts(chart) and "l" not in texts(chart) and "color-mix" in chart  # what is beyond ten groups is grey
+
     @pytest.mark.parametrize(
         "empty", [Curve(np.array([]), {}), Histogram(np.array([0, 1]), {"": np.array([0])}), Scatter(np.zeros((0, 2)), np.array([]), (), ())]
     )

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
+import re
+from html import unescape
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from techniques.base import Animation, Browser, Curve, Gallery, Heatmap, Histogram, Note, Picture, Predictions, Sample, Scatter, Table
 from techniques.base.results import KINDS
@@ -48,3 +56,27 @@ def test_the_bar_of_a_class_is_as_long_as_its_probability():
 def test_only_a_long_table_has_a_box_to_filter_it(rows, filtered):
     html = panel("a", Table(("layer", "n"), tuple((f"layer {number}", number) for number in range(rows))), None)
     assert ("<loupe-table filter>" in html) is filtered and html.count("<tr>") == rows + 1
+
+
+def test_the_points_of_a_map_come_with_one_sheet_of_small_pictures():
+    thumbnails = np.zeros((3, 3, 30, 40), np.uint8)
+    thumbnails[2, 0] = 255
+    scatter = Scatter(
+        np.array([[0, 0], [1, 0], [0, -2.0]]), np.array([0, 1, 0]), ("a", "b", "c"), ("x", "y"), "predicted", {"true": np.array([1, 1, 0])},
+        thumbnails=thumbnails, path=np.array([[0, 0], [0, 2.0]]), path_names=("now", "then"),
+    )  # fmt: skip
+    element = ElementTree.fromstring(re.search("<loupe-scatter.*</loupe-scatter>", panel("a", scatter, None)).group())
+    told = json.loads(element.get("points"))
+    assert told["points"] == [[0, 2000], [1000, 2000], [0, 0]] and told["path"] == [[0, 2000], [0, 4000]]
+    assert told["groupings"] == {"predicted": [0, 1, 0], "true": [1, 1, 0]} and not told["send"]
+    width, height, columns = told["tile"]
+    sheet = Image.open(io.BytesIO(base64.b64decode(element.get("sheet").partition(",")[2])))
+    assert (width, height, sheet.size) == (40, 30, (40 * columns, 30 * -(-3 // columns)))
+    third = (2 % columns * 40 + 20, 2 // columns * 30 + 15)
+    assert sheet.getpixel(third)[0] > 250 and sheet.getpixel((20, 15))[0] < 5  # JPEG
+
+
+def test_a_number_of_a_confusion_matrix_names_the_groups_it_counts():
+    html = panel("a", Table(("true", EVIL, "dog"), (("cat", 3, 0),), marks=("true", "predicted")), None)
+    (marks,) = re.findall("data-marks='([^']*)'", html)
+    assert json.loads(unescape(marks)) == {"true": "cat", "predicted": EVIL} and "--share:100%" in html and EVIL not in html

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Iterator
 from functools import singledispatch
 from html import escape
 
@@ -12,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from techniques.base.drawing import explain, is_constant, magnification, picture_image, scale_of, to_svg
+from techniques.base.drawing.charts import COLOURS, group_colour
 from techniques.base.drawing.pictures import Scale, gallery_scales
 from techniques.base.results import Animation, Browser, Curve, Gallery, Heatmap, Histogram, Note, Picture, Predictions, Result, Scatter, Table
 from techniques.base.sample import Sample, Samples
@@ -22,6 +24,7 @@ LONG_TABLE = 12  # rows; a longer table gets a box that filters it
 SMALL = 64  # pixels; pictures up to this width are enlarged with sharp pixels
 REPLAY_BYTES = 1_100_000  # of all frames of an animation; a third more as text
 REPLAY_SIDE = 320  # pixels of a frame; it is shown hardly larger
+GRID = 4000  # units along the longer side of a scatter
 
 SHORT = 28  # characters of a table's text that stay on one line
 
@@ -120,13 +123,13 @@ def _(result: Animation, sample) -> str:
     )
 
 
-def _replay(images: list[Image.Image]) -> tuple[str, list[bytes]]:
+def _replay(images: list[Image.Image], side: int = REPLAY_SIDE) -> tuple[str, list[bytes]]:
     """(format, file of every frame): PNG for small ones, else JPEG, as good as `REPLAY_BYTES` allow. A replay is for the eye: lossless it would
     be ten times as heavy, and the exact pictures are in the arrays."""
     if images[0].width <= SMALL:
         return "png", [png_bytes(image) for image in images]
     for image in images:
-        image.thumbnail((REPLAY_SIDE, REPLAY_SIDE))
+        image.thumbnail((side, side))
     for quality in (92, 85, 75, 60):
         frames = [_jpeg(image, quality) for image in images]
         if sum(map(len, frames)) <= REPLAY_BYTES:
@@ -143,17 +146,69 @@ def _jpeg(image: Image.Image, quality: int) -> bytes:
 @body.register(Predictions)
 @body.register(Curve)
 @body.register(Histogram)
-@body.register(Scatter)
 def _(result, sample) -> str:
     return f"<div class='lp-chart'>{to_svg(result)}</div>"
 
 
 @body.register
+def _(result: Scatter, sample) -> str:
+    """The points as whole numbers of a grid, which is finer than any screen, and all thumbnails as one picture. Points that are the pictures
+    of a set can be sent on."""
+    way = result.path if result.path is not None else result.points[:0]
+    everything = np.concatenate([result.points, way]).astype(np.float64)
+    low = everything.min(0) if len(everything) else np.zeros(2)
+    unit = GRID / max(float((everything - low).max(initial=0)), 1e-300)
+    grid = np.rint((everything - low) * unit).astype(int).tolist()
+    url, columns = _sheet(result.thumbnails) if result.thumbnails is not None else ("", 0)
+    told = {
+        "points": grid[: len(result.points)],
+        "path": grid[len(result.points) :],
+        "pathNames": result.path_names,
+        "names": result.names,
+        "notes": result.notes,
+        "groupings": {name: np.asarray(numbers).tolist() for name, numbers in {result.grouped_by: result.groups, **result.others}.items()},
+        "groups": result.group_names,
+        "colours": [group_colour(group) for group in range(COLOURS + 1)],
+        "neighbours": [] if result.neighbours is None else np.asarray(result.neighbours).tolist(),
+        "current": result.current,
+        "tile": [*result.thumbnails.shape[:1:-1], columns] if url else None,
+        "send": isinstance(sample, Samples),
+    }
+    name = escape(result.caption or "points")
+    return f"<loupe-scatter name='{name}' points='{escape(json.dumps(told, separators=(',', ':')))}' sheet='{url}'></loupe-scatter>"
+
+
+def _sheet(thumbnails: np.ndarray) -> tuple[str, int]:
+    """All thumbnails uint8 `[N, C, h, w]` row by row in one picture, as a data address, with the number in a row."""
+    count, channels, height, width = thumbnails.shape
+    columns = max(1, round((count * height / width) ** 0.5))
+    rows = -(-count // columns)
+    filled = np.zeros((rows * columns, channels, height, width), np.uint8)
+    filled[:count] = thumbnails
+    sheet = filled.reshape(rows, columns, channels, height, width).transpose(0, 3, 1, 4, 2).reshape(rows * height, columns * width, channels)
+    kind, (file,) = _replay([Image.fromarray(np.ascontiguousarray(sheet[..., 0] if channels == 1 else sheet))], side=max(sheet.shape))
+    return f"data:image/{kind};base64,{base64.b64encode(file).decode()}", columns
+
+
+@body.register
 def _(result: Table, sample) -> str:
     head = "".join(f"<th><button type='button' title='Sort by this column'>{escape(column)}</button></th>" for column in result.columns)
-    rows = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in result.rows)
+    cells = _marking(result) if result.marks else (map(_cell, row) for row in result.rows)
+    rows = "".join(f"<tr>{''.join(row)}</tr>" for row in cells)
     table = f"<div class='lp-scroll'><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     return f"<loupe-table{' filter' if len(result.rows) > LONG_TABLE else ''}>{table}</loupe-table>"
+
+
+def _marking(table: Table) -> Iterator[list[str]]:
+    """The cells of each row; a number is a button that marks the points it counts, the darker the larger its share of the row."""
+    for name, *numbers in table.rows:
+        cells = [_cell(name)]
+        for column, number in zip(table.columns[1:], numbers):
+            groups = escape(json.dumps(dict(zip(table.marks, (name, column)))))
+            share = 100 * number / max(1, sum(numbers))
+            button = f"<button type='button' data-marks='{groups}'>{number:,}</button>" if number else "<i>0</i>"
+            cells.append(f"<td class='lp-number lp-count' style='--share:{share:.0f}%'>{button}</td>")
+        yield cells
 
 
 def _cell(value: str | int | float) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from PIL import Image
 
-from techniques.base import Browser, Gallery, Picture, Sample, Technique
+from techniques.base import Browser, Gallery, Picture, Sample, Samples, Scatter, Technique
 from techniques.base.pairs import compares
 from techniques.base.pictures import ReadPicture
 from techniques.base.results import Result, panels
@@ -128,15 +128,26 @@ def _of_set(session: Session, told: dict) -> tuple[ReadPicture | Sample, None] |
     return next(((picture, None) for picture in session.pictures if session.wall.thumbnail(picture).number == told.get("item")), None)
 
 
-def _of_answer(session: Session, tab: TechniqueTab, panel: str, told: dict) -> tuple[Sample, Sample | None] | None:
+def _of_answer(session: Session, tab: TechniqueTab, panel: str, told: dict) -> tuple[ReadPicture | Sample, Sample | None] | None:
     """The picture in a panel of the last answer, at full precision, and the one it was made from where there is one."""
     answered = session.answers.get(tab.technique.name)
-    found = picture_at(panels(answered.answer).get(panel), told.get("path"), told.get("item")) if answered else None
+    result = panels(answered.answer).get(panel) if answered else None
+    if isinstance(result, Scatter) and isinstance(answered.sample, Samples):
+        return _of_points(answered.sample, told.get("item"))
+    found = picture_at(result, told.get("path"), told.get("item"))
     if found is None:
         return None
     picture, name = found
     sent = Sample.from_pixels(picture.values, picture.label or f"{tab.technique.title}, {name or panel.replace('_', ' ')}")
     return sent, answered.sample if isinstance(answered.sample, Sample) else None
+
+
+def _of_points(samples: Samples, item: Any) -> tuple[ReadPicture | Sample, None] | None:
+    """The picture of the set that a point of a map stands for, as it was given."""
+    if not isinstance(item, int) or not 0 <= item < len(samples):
+        return None
+    found = samples.items[item]
+    return (found if isinstance(found, Sample) else found.picture), None
 
 
 def _step(page: Page) -> Callable[[str, gr.EventData], dict]:

@@ -142,3 +142,18 @@ def logits_with(model: LoadedModel, layer: Layer, pixels: torch.Tensor, change: 
 
     with torch.no_grad(), watching(model, [layer.name], see):
         return model.logits(pixels)
+
+
+def logits_and(model: LoadedModel, layer: Layer, pixels: torch.Tensor, given: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """One pass without a gradient: the logits `[B, K]`, and what the layer is `given`, else what it puts out, at its last use."""
+    seen: list[torch.Tensor] = []
+    module = model.module(layer.name)
+    if given:
+        handle = module.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    else:
+        handle = module.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    try:
+        logits = model.valid_logits(pixels)
+    finally:
+        handle.remove()
+    return logits, seen[-1]

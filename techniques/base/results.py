@@ -8,7 +8,7 @@ number a result holds, for the `.npz` file.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -129,10 +129,12 @@ class Predictions(Result):
 
 @dataclass(frozen=True, eq=False)
 class Table(Result):
-    """Rows of text and numbers under named columns."""
+    """Rows of text and numbers under named columns. With `marks`, two groupings of a scatter beside it, a number counts its points that are
+    in the row's group of the first and in the column's of the second."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str | int | float, ...], ...]
+    marks: tuple[str, str] | None = None
 
     def arrays(self) -> dict[str, np.ndarray]:
         numeric = [i for i in range(len(self.columns)) if self.rows and all(isinstance(row[i], (int, float)) for row in self.rows)]
@@ -183,15 +185,28 @@ class Animation(Result):
 
 @dataclass(frozen=True, eq=False)
 class Scatter(Result):
-    """Points `[N, 2]` with a group number `[N]` and a name each."""
+    """Points `[N, 2]` with a group number `[N]` and a name each; one scale for both axes. `grouped_by` says what the groups are; `others` groups the
+    points in other ways, with numbers `[N]` of the same `group_names`. `notes` says more of each point, `thumbnails` are small pictures uint8 `[N, C,
+    h, w]`, C of 1 or 3; `neighbours` int `[N, k]` are the points that are nearest by what the map was made of, nearest first. `path` `[T, 2]` leads
+    away from the point `current`, and `path_names` says where it has come to. Points of a set of pictures are its pictures, in its order: they can be
+    sent on."""
 
     points: Array
     groups: Array
     names: tuple[str, ...]
     group_names: tuple[str, ...]
+    grouped_by: str = "group"
+    others: Mapping[str, Array] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    thumbnails: Array | None = None
+    neighbours: Array | None = None
+    current: int | None = None
+    path: Array | None = None
+    path_names: tuple[str, ...] = ()
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {"points": self.points, "groups": self.groups}
+        found = {"points": self.points, "groups": self.groups, **self.others, "neighbours": self.neighbours, "path": self.path}
+        return {name: array for name, array in found.items() if array is not None}
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from techniques.base.results import Curve, Histogram, Predictions, Scatter
 
 PLOT_HEIGHT = 190
 HOVER_POINTS = 1500  # values that can be read; more make the chart heavier than the picture is worth
+COLOURS = 10  # groups of a scatter that have a colour and a name in it
 QUIET = "fill-opacity:.62;font-size:11px"
 
 
@@ -115,20 +116,24 @@ def scatter_chart(scatter: Scatter) -> str:
     points, groups = np.asarray(scatter.points, dtype=np.float64), np.asarray(scatter.groups).astype(int)
     if not len(points):
         return _empty(scatter.caption)
-    low, high = points.min(0), points.max(0)
+    path = np.asarray(scatter.path, dtype=np.float64) if scatter.path is not None else points[:0]
+    everything = np.concatenate([points, path])
+    low, high = everything.min(0), everything.max(0)
     unit = (WIDTH - 24) / max(float(high[0] - low[0]), 1e-12)
     unit = min(unit, 300 / max(float(high[1] - low[1]), 1e-12))
     height = max(120.0, (high[1] - low[1]) * unit + 24)
     middle = (low + high) / 2
-    places = (points - middle) * (unit, -unit) + (WIDTH / 2, height / 2)
+    places, way = ((each - middle) * (unit, -unit) + (WIDTH / 2, height / 2) for each in (points, path))
     body = [line(x, 0, x, height, 0.09) for x in np.arange(WIDTH / 2 % 56, WIDTH, 56)]
     body += [line(0, y, WIDTH, y, 0.09) for y in np.arange(height / 2 % 56, height, 56)]
     radius = 4 if len(points) < 150 else 2.6 if len(points) < 800 else 1.8
     for index, (x, y) in enumerate(places):
-        style = f"fill:{colour(groups[index])};fill-opacity:.75"
+        style = f"fill:{group_colour(groups[index])};fill-opacity:.75"
         said = _title(scatter, index, groups[index])
         body.append(f'<circle class="point" cx="{x:.1f}" cy="{y:.1f}" r="{radius}" style="{style}"><title>{said}</title></circle>')
-    shown = [group for group in range(len(scatter.group_names)) if (groups == group).any()]
+    if len(way):
+        body.append(_path(scatter, way))
+    shown = [group for group in range(min(COLOURS, len(scatter.group_names))) if (groups == group).any()]
     centres = {group: np.median(places[groups == group], axis=0) for group in shown}
     heights = apart([centres[group][1] for group in shown], 13, 8, height - 8) if len(shown) > 1 else [centres[g][1] for g in shown]
     halo = "font-weight:700;paint-order:stroke;stroke:var(--loupe-background,transparent);stroke-width:3px;stroke-linejoin:round"
@@ -139,9 +144,27 @@ def scatter_chart(scatter: Scatter) -> str:
     return svg(height, body, scatter.caption or "Points by group")
 
 
+def group_colour(group: int) -> str:
+    """CSS colour of a group: the first ones have one each, the rest are grey."""
+    return colour(group) if group < COLOURS else "color-mix(in srgb,currentColor 45%,transparent)"
+
+
+def _path(scatter: Scatter, way: np.ndarray) -> str:
+    """The way through the map, a dot at each step and a ring at its end."""
+    halo, ink = "fill:none;stroke:var(--loupe-background,transparent);stroke-width:4", "fill:none;stroke:currentColor;stroke-width:1.6;stroke-linejoin:round"
+    drawn = "L".join(f"{x:.1f} {y:.1f}" for x, y in way)
+    parts = [f'<path d="M{drawn}" style="{style}"/>' for style in (halo, ink)]
+    for index, (x, y) in enumerate(way):
+        said = escape(scatter.path_names[index] if index < len(scatter.path_names) else f"step {index}")
+        last = index == len(way) - 1
+        style = "fill:var(--loupe-background,transparent);stroke:currentColor;stroke-width:2" if last else "fill:currentColor"
+        parts.append(f'<circle class="step" cx="{x:.1f}" cy="{y:.1f}" r="{4.5 if last else 2}" style="{style}"><title>{said}</title></circle>')
+    return "".join(parts)
+
+
 def _title(scatter: Scatter, index: int, group: int) -> str:
-    """The name of a point and of its group, as far as they are known."""
-    names = (*scatter.names[index : index + 1], *scatter.group_names[group : group + 1])
+    """The name of a point and of its group, as far as they are known, or what is noted of it."""
+    names = (*scatter.names[index : index + 1], *(scatter.notes[index : index + 1] or scatter.group_names[group : group + 1]))
     return escape(", ".join(name for name in names if name))
 
 
