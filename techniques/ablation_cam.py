@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from techniques.base import Browser, Layer, LayerName, LoadedModel, Predictions, Run, Sample, TargetClass, technique, torch
+from techniques.base.activations import without
 from techniques.base.batches import batch_size, parts
 from techniques.base.class_maps import Signed, browser, explained, layer_to_read, maps_of_layer, no_places, predictions, refuse_if_still
 from techniques.base.hooks import logits_with
@@ -83,10 +84,10 @@ def _way(model: LoadedModel, layer: Layer, pixels: torch.Tensor, probe: torch.Te
     """A function from channels `[B]` to the logits `[B, K]` without each of them, tried on two channels, and how many it may take at once."""
 
     def end_only(channels: torch.Tensor) -> torch.Tensor:
-        return torch.func.vmap(lambda channel: logits_with(model, layer, pixels, lambda output: _without(layer, output, channel))[0])(channels)
+        return torch.func.vmap(lambda channel: logits_with(model, layer, pixels, lambda output: without(layer, output, channel))[0])(channels)
 
     def whole(channels: torch.Tensor) -> torch.Tensor:
-        return logits_with(model, layer, pixels.expand(len(channels), -1, -1, -1), lambda output: _without(layer, output, channels))
+        return logits_with(model, layer, pixels.expand(len(channels), -1, -1, -1), lambda output: without(layer, output, channels))
 
     warnings.filterwarnings("ignore", message="There is a performance drop because we have not yet implemented the batching rule")
     if len(probe):
@@ -97,12 +98,3 @@ def _way(model: LoadedModel, layer: Layer, pixels: torch.Tensor, probe: torch.Te
         except RuntimeError:  # it writes a version into memory that all of them share, or asks for a number
             pass
     return whole, batch_size(model)
-
-
-def _without(layer: Layer, output: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
-    """The layer's output `[B, ...]` with one channel at zero, the same for all or one for each; prefix tokens are left as they are."""
-    keep = torch.arange(layer.channels, device=output.device) != channels[..., None]
-    if layer.kind == "tokens":
-        prefix, patches = output[:, : layer.prefix_tokens], output[:, layer.prefix_tokens :]
-        return torch.cat([prefix, patches * keep[..., None, :]], 1)
-    return output * (keep[..., None, None, :] if layer.channels_last else keep[..., :, None, None])

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from techniques.base import Browser, Curve, Gallery, Heatmap, Help, Layer, LayerName, LoadedModel, Note, Run, Sample, Stack, technique, torch
-from techniques.base.activations import MOST, laid_out, rectangle, shrunk
+from techniques.base import Browser, Curve, Help, Layer, LayerName, LoadedModel, Note, Run, Sample, Stack, technique, torch
+from techniques.base.activations import MOST, activations_and_blocks, rectangle, shrunk, stack_of_maps, word_for
 from techniques.base.hooks import watching
 
 STRONGEST, OF_ALL = 12, 24  # channels that are kept of each layer, and shown of all layers together
@@ -74,11 +73,12 @@ def activations(
     """Outputs of a layer as maps `[H, W]` in its own unit; of other layers in root mean squares of each; shares per layer from 0 to 1."""
     run.check()
     chosen = model.layer(layer) if layer or model.default_layer else model.layers[-1]
-    outputs, seen = look(model, sample.pixels, chosen, compared(model, layers), STRENGTHS["maximum" if sort == "index" else sort])
+    wanted = list(model.layers) if layers == "all" else activations_and_blocks(model)
+    outputs, seen = look(model, sample.pixels, chosen, wanted, STRENGTHS["maximum" if sort == "index" else sort])
     run.check()
     size = tuple(sample.pixels.shape[2:])
     unit = "root mean squares of the layer"
-    strongest = {name: _stack(found.names, found.maps, name, size if found.numbers else None, unit) for name, found in seen.items()}
+    strongest = {name: stack_of_maps(found.names, found.maps, name, size if found.numbers else None, unit) for name, found in seen.items()}
     everywhere = _everywhere(seen, size, unit)
     told = {"index": "by their number", "mean": "largest mean first", "maximum": "largest maximum first"}[sort]
     return Answer(
@@ -87,12 +87,6 @@ def activations(
         _sparsity(seen),
         Note(_story(chosen, outputs, everywhere)),
     )
-
-
-def compared(model: LoadedModel, layers: str) -> list[Layer]:
-    """All layers, or those that neither weigh nor normalise; all where there are no others."""
-    others = [layer for layer in model.layers if not (layer.weighted or "Norm" in layer.type)]
-    return others if others and layers != "all" else list(model.layers)
 
 
 def look(model: LoadedModel, pixels: torch.Tensor, chosen: Layer, layers: Sequence[Layer], strength) -> tuple[torch.Tensor, dict[str, Seen]]:
@@ -130,27 +124,14 @@ def _summary(layer: Layer, output: torch.Tensor, strength, most: int) -> Seen:
 def _channels(layer: Layer, outputs: torch.Tensor, size: tuple[int, int], sort: str, common: bool) -> Stack:
     """Every channel of a layer; a vector as one rectangle, which has no place in the picture."""
     if layer.kind == "vector":
-        return _stack((f"all {len(outputs)} units",), outputs.view(1, *rectangle(len(outputs))), layer.name, None)
+        return stack_of_maps((f"all {len(outputs)} units",), outputs.view(1, *rectangle(len(outputs))), layer.name, None)
     numbers = torch.arange(len(outputs), device=outputs.device)
     if sort != "index":
         numbers = STRENGTHS[sort](outputs.flatten(1).abs()).argsort(descending=True, stable=True)
     maps = shrunk(outputs[numbers])
     doubt = "" if layer.local else " (its places may lie elsewhere in the picture)"
-    return _stack(tuple(f"channel {n}" for n in numbers.tolist()), maps, layer.name + doubt, size, reach=float(maps.abs().max()) if common else None)
-
-
-def _stack(names: tuple[str, ...], maps: torch.Tensor, layer: str, size: tuple[int, int] | None, unit="", reach=None, **more) -> Stack:
-    """Maps `[N, h, w]` as cells over a picture of this size, or as they are; all are signed where one is."""
-    return Stack(names, {"activation": maps, **more}, partial(_cell, layer, size, bool(maps.min() < 0), unit, reach), "activation")
-
-
-def _cell(layer: str, size: tuple | None, signed: bool, unit: str, reach: float | None, name: str, entry: Mapping[str, Any]) -> Gallery:
-    """One map on the scale of the largest of all, or without a `reach` on its own."""
-    values = entry["activation"]
-    caption = f"{layer}, {name}" if layer else name
-    item = Heatmap(laid_out(values, size) if size else values, signed=signed, unit=unit, caption=caption)
-    told = f"{caption}: from {float(values.min()):.3g} to {float(values.max()):.3g}, mean {float(values.mean()):.3g}"
-    return Gallery((item,), ("output",), reach=reach or 0.0, scale="own" if reach is None else "common", caption=told)
+    names = tuple(f"channel {number}" for number in numbers.tolist())
+    return stack_of_maps(names, maps, layer.name + doubt, size, reach=float(maps.abs().max()) if common else None)
 
 
 def _everywhere(seen: Mapping[str, Seen], size: tuple[int, int], unit: str) -> dict[str, Stack]:
@@ -163,7 +144,7 @@ def _everywhere(seen: Mapping[str, Seen], size: tuple[int, int], unit: str) -> d
     fewer = [shrunk(seen[name].maps[row : row + 1], math.prod(grid)) for _, name, row in ranked]
     maps = torch.cat([torch.nn.functional.interpolate(places[None], grid, mode="nearest-exact")[0] for places in fewer])
     names = tuple(f"{name}, channel {seen[name].numbers[row]}" for _, name, row in ranked)
-    return {EVERYWHERE: _stack(names, maps, "", size, unit, strength=torch.tensor([strength for strength, *_ in ranked]))}
+    return {EVERYWHERE: stack_of_maps(names, maps, "", size, unit, strength=torch.tensor([strength for strength, *_ in ranked]))}
 
 
 def _sparsity(seen: Mapping[str, Seen]) -> Curve:
@@ -180,8 +161,8 @@ def _sparsity(seen: Mapping[str, Seen]) -> Curve:
 
 def _story(layer: Layer, outputs: torch.Tensor, everywhere: Mapping[str, Stack]) -> str:
     """How many channels of the chosen layer answer at all, and which channel of all layers stands out most."""
-    silent, kind = int((outputs.flatten(1) <= 0).all(1).sum()), "unit" if layer.kind == "vector" else "channel"
-    told = f"Of the {len(outputs)} {kind}s of {layer.name}, {silent} {'is' if silent == 1 else 'are'} nowhere above zero for this picture."
+    silent = int((outputs.flatten(1) <= 0).all(1).sum())
+    told = f"Of the {len(outputs)} {word_for(layer)}s of {layer.name}, {silent} {'is' if silent == 1 else 'are'} nowhere above zero for this picture."
     if layer.prefix_tokens:
         told += f" Its {layer.prefix_tokens} prefix tokens have no place in the picture and are left out."
     if everywhere:

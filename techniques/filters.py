@@ -11,7 +11,6 @@ filters less their mean, and their answers follow from those of the filters, sin
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
@@ -22,7 +21,9 @@ from techniques.base import (
     Browser, Curve, Gallery, Heatmap, Help, Histogram, Layer, LayerName, LoadedModel, Note, Picture, Run, Sample, Stack, technique, torch,
 )  # fmt: skip
 from techniques.base.activations import MOST, laid_out, rectangle, shrunk
-from techniques.base.weights import Distribution, kernels, layers_with_kernels, principal_components, reads_all_pixels, watched
+from techniques.base.weights import (
+    Distribution, colour_kernels, kernels, layers_with_kernels, mosaic, principal_components, watched, weighted_layer,
+)  # fmt: skip
 
 
 class Answer(NamedTuple):
@@ -73,15 +74,6 @@ def filters(
     return Answer(front, own, *_distributions(found), told)
 
 
-def weighted_layer(model: LoadedModel, name: str | None, known: list[Layer]) -> Layer:
-    """The layer of this name, or the model's own choice, where its weights can be read; else the last such layer that has finished
-    by then, else the first."""
-    names = [layer.name for layer in model.layers]
-    place = names.index(name or model.default_layer or names[-1])
-    before = [layer for layer in known if names.index(layer.name) <= place]
-    return before[-1] if before else known[0]
-
-
 def _order(weight: torch.Tensor, sort: str) -> torch.Tensor:
     """Which filters of `[N, ...]` are shown, in order: as many as MOST numbers have room for, largest norm first where sorted by it."""
     norms = torch.linalg.vector_norm(weight.flatten(1), dim=1)
@@ -91,10 +83,8 @@ def _order(weight: torch.Tensor, sort: str) -> torch.Tensor:
 
 def _front(model: LoadedModel, layer: Layer, output: torch.Tensor, pixels: torch.Tensor, first: str, sort: str) -> Browser | None:
     """The first layer's filters `[C, h, w]` as pictures with their answers; None where it does not read pixels as they are."""
-    weight, channels = kernels(model, layer), pixels.shape[1]
-    if reads_all_pixels(model, layer, output, pixels):
-        weight = weight.view(len(weight), *pixels.shape[1:])
-    elif weight.shape[1] != channels or weight.shape[2:].numel() == 1 and layer.kind == "vector":
+    weight, channels = colour_kernels(model, layer, output, pixels), pixels.shape[1]
+    if weight is None:
         return None
     maps = layer.maps(output)[0]
     if first == "filters":
@@ -146,16 +136,6 @@ def _multiples(layer: str, size: tuple[int, int], name: str, entry: Mapping[str,
     shape = " × ".join(map(str, values.shape)) if values.ndim == 3 else f"{values.size}"
     caption = f"{layer}, {name}: {shape} weights, norm {float(entry['norm']):.3g}"
     return _beside(Heatmap(mosaic(values) if values.ndim == 3 else values, signed=True, caption=caption), caption, size, entry)
-
-
-def mosaic(kernel: np.ndarray) -> np.ndarray:
-    """A kernel `[inputs, h, w]` as one map: the inputs row by row in a square of them, a line of zeros between any two."""
-    count, height, width = kernel.shape
-    columns = count if count <= 4 else math.ceil(math.sqrt(count))
-    tiles = np.zeros((-(-count // columns) * columns, height + 1, width + 1), kernel.dtype)
-    tiles[:count, :height, :width] = kernel
-    rows = tiles.reshape(-1, columns, height + 1, width + 1).transpose(0, 2, 1, 3)
-    return rows.reshape(-1, columns * (width + 1))[:-1, :-1]
 
 
 def _distributions(found: Mapping[str, Distribution]) -> tuple[Browser, Curve]:

@@ -31,7 +31,7 @@ SETTINGS = {  # fewer steps, squares, copies, masks and segments: cost, not mean
     "gradient_shap": {"samples": 5}, "feature_ablation": {"segments": 4}, "rise": {"masks": 100}, "score_cam": {"channels": 16},
     "lime": {"segments": 4, "samples": 50, "repeats": 2}, "kernel_shap": {"segments": 4, "samples": 50, "repeats": 2},
     "trust": {"stages": 2, "copies": 1, "points": 4}, "trust_table": {"methods": ["saliency"], "stages": 2, "copies": 1, "points": 4},
-    "feature_visualisation": {"steps": 4},
+    "feature_visualisation": {"steps": 4}, "excited_by_this": {"steps": 2, "layers": 3}, "channel": {"steps": 2},
     "wall": {"methods": ["grad_cam", "saliency"]}, "eot": {"steps": 2, "samples": 2},
     "ensemble_attack": {"steps": 2}, "universal_perturbation": {"epochs": 1, "epsilon": 64.0, "step_size": 1.0},
     "i_fgsm": {"steps": 2}, "mi_fgsm": {"steps": 2}, "one_pixel": {"generations": 2}, "square": {"queries": 20}, "random_search": {"queries": 20},

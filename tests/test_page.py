@@ -30,7 +30,7 @@ def blocks(tmp_path_factory) -> Path:
 
 def test_the_first_screen_shows_a_finished_example(page):
     assert len(top_five(page)) == 5
-    assert page.inner_text("#origin") == "Church"
+    expect(page.locator("#origin")).to_have_text("Church")
     colours, _ = page.locator("#grad_cam-grad_cam loupe-map:visible .lp-canvas canvas").evaluate(COLOURS)
     assert colours > 500  # a blank or missing map has one, a map without its picture at most 256
     assert page.locator("#grad_cam-grad_cam .lp-pills button").all_inner_texts() == top_five(page)
@@ -76,7 +76,8 @@ def test_a_long_run_is_stopped_and_nothing_else_is_lost(page):
         set_number(page, "#pgd-steps", 2)
         set_number(page, "#pgd-restarts", 1)
         run(page, "pgd")
-    assert page.inner_text("#origin") == "Church" and len(top_five(page)) == 5
+    expect(page.locator("#origin")).to_have_text("Church")
+    assert len(top_five(page)) == 5
     assert page.inner_html("#grad_cam-predictions") == answer
 
 
@@ -109,7 +110,7 @@ def test_a_file_that_is_no_picture_leaves_the_old_picture(page, tmp_path):
     before = shares(page)
     upload(page, tmp_path / "letter.jpg")
     expect(page.locator(".toast-body")).to_contain_text("This file is not a picture we can read. Use JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF.")
-    assert page.inner_text("#origin") == "Church"
+    expect(page.locator("#origin")).to_have_text("Church")
     expect(page.locator("#picture img")).to_be_visible()
     run(page, "grad_cam")
     assert shares(page) == before
@@ -122,7 +123,7 @@ def test_the_picture_makes_room_for_another_one_that_a_click_chooses(page, tmp_p
     expect(page.locator("#picture")).to_contain_text("Drop a picture here")
     with page.expect_file_chooser() as chooser:
         page.locator("#picture button.upload-container").click()
-    assert page.inner_text("#origin") == "Church"  # until there is another one
+    expect(page.locator("#origin")).to_have_text("Church")  # until there is another one
     chooser.value.set_files(tmp_path / "meadow.png")
     expect(page.locator("#origin")).to_have_text("meadow.png")
     expect(page.locator("#picture img")).to_be_visible()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +13,10 @@ from model_zoo.deferred import torch
 from model_zoo.layers import Layer
 from model_zoo.loaded import LoadedModel
 from techniques.base.hooks import watching
+from techniques.base.results import Gallery, Heatmap
 from techniques.base.run import Run
 from techniques.base.sample import Samples
+from techniques.base.stack import Stack
 
 BATCH = 16  # pictures in one forward pass
 BINS = 32
@@ -63,6 +67,30 @@ def laid_out(places: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return places[np.ix_(rows, columns)]
 
 
+def activations_and_blocks(model: LoadedModel) -> list[Layer]:
+    """All layers that neither weigh nor normalise; all there are where there are no others."""
+    return [layer for layer in model.layers if not (layer.weighted or "Norm" in layer.type)] or list(model.layers)
+
+
+def word_for(layer: Layer) -> str:
+    """What one of its channels is called."""
+    return "unit" if layer.kind == "vector" else "channel"
+
+
+def stack_of_maps(names: tuple[str, ...], maps: torch.Tensor, layer: str, size: tuple[int, int] | None, unit="", reach=None, **more) -> Stack:
+    """Maps `[N, h, w]` as cells over a picture of this size, or as they are; all are signed where one is."""
+    return Stack(names, {"activation": maps, **more}, partial(_cell_of_map, layer, size, bool(maps.min() < 0), unit, reach), "activation")
+
+
+def _cell_of_map(layer: str, size: tuple | None, signed: bool, unit: str, reach: float | None, name: str, entry: Mapping[str, Any]) -> Gallery:
+    """One map on the scale of the largest of all, or without a `reach` on its own."""
+    values = entry["activation"]
+    caption = f"{layer}, {name}" if layer else name
+    item = Heatmap(laid_out(values, size) if size else values, signed=signed, unit=unit, caption=caption)
+    told = f"{caption}: from {float(values.min()):.3g} to {float(values.max()):.3g}, mean {float(values.mean()):.3g}"
+    return Gallery((item,), ("output",), reach=reach or 0.0, scale="own" if reach is None else "common", caption=told)
+
+
 def histograms(first: torch.Tensor, second: torch.Tensor) -> dict[str, torch.Tensor]:
     """How the values of each row of two arrays `[N, values]` are distributed.
 
@@ -99,3 +127,14 @@ def relative_changes(
     with torch.no_grad(), watching(model, [layer.name for layer in layers], see):
         logits = model.logits(torch.cat([pixels, others]))
     return found, logits
+
+
+def without(layer: Layer, output: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
+    """The layer's output `[B, ...]` with one channel at zero, the same for all or one for each; prefix tokens are left as they are."""
+    keep = torch.arange(layer.channels, device=output.device) != channels[..., None]
+    if layer.kind == "vector":
+        return (output.flatten(1) * keep).view_as(output)
+    if layer.kind == "tokens":
+        prefix, patches = output[:, : layer.prefix_tokens], output[:, layer.prefix_tokens :]
+        return torch.cat([prefix, patches * keep[..., None, :]], 1)
+    return output * (keep[..., None, None, :] if layer.channels_last else keep[..., :, None, None])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +11,9 @@ import numpy as np
 from model_zoo.deferred import torch
 from model_zoo.layers import Layer
 from model_zoo.loaded import LoadedModel
-from techniques.base.activations import BINS
+from techniques.base.activations import BINS, rectangle
 from techniques.base.hooks import watching
+from techniques.base.results import Heatmap, Picture
 
 COMPONENTS = 64  # so many principal components are shown at the most
 RANK = 1e-5  # of the largest singular value; what is smaller is rounding
@@ -46,6 +49,25 @@ def kernels(model: LoadedModel, layer: Layer) -> torch.Tensor:
     space its slices below one another. They are the model's own memory."""
     weight = model.module(layer.name).weight.detach()
     return weight.reshape(*weight.shape[:2], -1, weight.shape[-1] if weight.ndim > 2 else 1)
+
+
+def weighted_layer(model: LoadedModel, name: str | None, known: Sequence[Layer]) -> Layer:
+    """The layer of this name, or the model's own choice, where its weights can be read; else the last such layer that has finished
+    by then, else the first."""
+    names = [layer.name for layer in model.layers]
+    place = names.index(name or model.default_layer or names[-1])
+    before = [layer for layer in known if names.index(layer.name) <= place]
+    return before[-1] if before else known[0]
+
+
+def mosaic(kernel: np.ndarray) -> np.ndarray:
+    """A kernel `[inputs, h, w]` as one map: the inputs row by row in a square of them, a line of zeros between any two."""
+    count, height, width = kernel.shape
+    columns = count if count <= 4 else math.ceil(math.sqrt(count))
+    tiles = np.zeros((-(-count // columns) * columns, height + 1, width + 1), kernel.dtype)
+    tiles[:count, :height, :width] = kernel
+    rows = tiles.reshape(-1, columns, height + 1, width + 1).transpose(0, 2, 1, 3)
+    return rows.reshape(-1, columns * (width + 1))[:-1, :-1]
 
 
 def watched(model: LoadedModel, layers: dict[str, Layer], pixels: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -85,3 +107,25 @@ def principal_components(weight: torch.Tensor, maps: torch.Tensor) -> tuple[torc
     answers = torch.tensordot(left.T / sizes[:count, None].clamp(min=1e-12), maps - maps.mean(0), 1)
     shares = sizes.square() / sizes.square().sum().clamp(min=1e-12)
     return right.reshape(count, *weight.shape[1:]), answers, shares[:count]
+
+
+def colour_kernels(model: LoadedModel, layer: Layer, output: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor | None:
+    """The filters `[N, C, h, w]` of a layer that reads the picture's pixels `[1, C, H, W]` as they are; None for any other. `output` is what it
+    puts out for them."""
+    weight = kernels(model, layer)
+    if reads_all_pixels(model, layer, output, pixels):
+        return weight.view(len(weight), *pixels.shape[1:])
+    reads_colours = weight.shape[1] == pixels.shape[1] and not (weight.shape[2:].numel() == 1 and layer.kind == "vector")
+    return weight if reads_colours else None
+
+
+def filter_of(model: LoadedModel, layer: Layer, output: torch.Tensor, pixels: torch.Tensor, number: int) -> Heatmap | Picture:
+    """The weights of one filter: in colour where it reads the picture's pixels as they are, else input by input; of one weight per input a
+    rectangle. `output` is what its layer puts out for the pixels."""
+    caption = f"{layer.name}, filter {number}"
+    coloured = colour_kernels(model, layer, output, pixels)
+    if coloured is not None:
+        return Picture(coloured[number, :3].clone(), signed=True, caption=caption)
+    weight = kernels(model, layer)[number].cpu().numpy()
+    values = mosaic(weight) if weight[0].size > 1 else weight.reshape(rectangle(len(weight))).copy()
+    return Heatmap(values, signed=True, caption=caption)
