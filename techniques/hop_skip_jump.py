@@ -9,7 +9,8 @@ on a `grid` coarser than the picture and enlarged, where boundaries of photograp
 the number of its values; with a grid as fine as the picture it is the paper's); of several starts, noise of all grain sizes, the one that
 still succeeds nearest to the picture is taken; and a step that would end farther away is not taken. A chosen target needs a start that
 is already taken for it: noise again, a quarter of the queries at most; where that finds none, the attack says so and leaves the picture
-alone. foolbox's (3.3.4) has none of this and comes less close with as many queries; see tests/test_hop_skip_jump.py.
+alone. foolbox's (3.3.4) has none of this: one start, directions of single pixels, every step taken, and a boundary as fine as float32,
+which costs queries; with as many it ends farther away (docs/attacks.md, tests/test_hop_skip_jump.py).
 """
 
 from __future__ import annotations

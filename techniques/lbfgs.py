@@ -45,13 +45,12 @@ def lbfgs(
     steps: Annotated[int, Range(1, 200, 1, "steps"), Help("How many steps of the optimiser for each value of c.")] = 10,
 ) -> Iterator[Iterate]:
     """Some more than one forward and one backward pass per step, one picture after the other."""
-    pixels, logits = task.pixels, None
+    pixels, logits = task.pixels, task.logits(task.pixels)
+    yield Iterate(pixels, logits)
     low, high = [LOWEST] * len(pixels), [HIGHEST] * len(pixels)
     for number in task.steps(searches * len(pixels)):
         place, goal = number % len(pixels), task.goal.of(number % len(pixels))
         weight = (low[place] * high[place]) ** 0.5
-        if logits is None:
-            logits = task.logits(pixels)
         best, reached = _minimum(task, task.pixels[place], pixels[place], goal, weight, steps)
         low[place], high[place] = (weight, high[place]) if reached else (low[place], weight)
         if best and (best.size < float((pixels[place] - task.pixels[place]).norm()) or not goal.reached(logits[place : place + 1])):

@@ -128,6 +128,6 @@ def _answer(rows: list[Row], shown: list[tuple[str, Picture]], batches: Batches,
     return Answer(
         Note(" ".join(told)),
         Table(("pictures", "accuracy", "probability of the right class"), tuple(zip(treated, accuracy, shares)), caption="Means over the pictures"),
-        Gallery(pictures, names, columns=6, caption=f"Before and after, for the first {len(shown) // 2} pictures"),
+        Gallery(pictures, names, columns=4, caption=f"Before and after, for the first {len(shown) // 2} pictures"),
         Table(COLUMNS, tuple(row.cells for row in rows), caption=f"{len(rows)} of {count} pictures; queries are the mean of a batch"),
     )

@@ -13,15 +13,10 @@ import torch
 from PIL import Image
 from torch import nn
 
+from benchmarks.pictures import IMAGENET_CLASSES
 from model_zoo.loaded import LoadedModel, wrap
 from model_zoo.preprocessing import Preprocessing
 from techniques.base import Sample
-
-# The ten kinds of photographs in Imagenette, by their number among the classes of ImageNet.
-IMAGENET_CLASSES = {
-    "n01440764": 0, "n02102040": 217, "n02979186": 482, "n03000684": 491, "n03028079": 497,
-    "n03394916": 566, "n03417042": 569, "n03425413": 571, "n03445777": 574, "n03888257": 701,
-}  # fmt: skip
 
 
 def linear_model(scale: float = 1.0) -> LoadedModel:

@@ -46,7 +46,8 @@ def attack(model, *keys, seed=1, run=None, **settings):
 def test_against_one_model_it_is_pgd_from_the_picture(tiny_models):
     model = tiny_models["cnn"]
     found = attack(model, epsilon=4.0, steps=6, step_size=0.3)
-    expected = techniques.run("pgd", random_sample(model), model, epsilon=4.0, steps=6, step_size=0.3, random_start=False)
+    settings = {"epsilon": 4.0, "steps": 6, "step_size": 0.3, "random_start": False, "shrinking": False, "loss": "cross-entropy"}
+    expected = techniques.run("pgd", random_sample(model), model, **settings)
     assert np.array_equal(found.adversarial.values, expected.adversarial.values)
     assert found.note.text.endswith("Choose more models to see who else falls for it.")
     assert [row[0] for row in found.transfer.rows] == ["the picture itself", "white noise of the same size", "found against Tiny cnn"]

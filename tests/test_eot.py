@@ -21,7 +21,7 @@ def test_a_single_version_is_pgd_from_the_picture(tiny_models):
     model = tiny_models["cnn"]
     sample = random_sample(model)
     found = techniques.run("eot", sample, model, epsilon=4.0, samples=1, steps=5)
-    expected = techniques.run("pgd", sample, model, epsilon=4.0, steps=5, step_size=0.2, random_start=False)
+    expected = techniques.run("pgd", sample, model, epsilon=4.0, steps=5, step_size=0.2, random_start=False, shrinking=False, loss="cross-entropy")
     assert np.array_equal(found.adversarial.values, expected.adversarial.values)
 
 
