@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 

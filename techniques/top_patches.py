@@ -15,7 +15,7 @@ from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 
 from techniques.base import (
-    Browser, Gallery, Help, Layer, LayerName, LoadedModel, Note, ParameterError, Range, Run, Samples, Stack, technique,
+    Browser, Gallery, Help, LayerName, LoadedModel, Note, ParameterError, Range, Run, Samples, Stack, technique,
 )  # fmt: skip
 from techniques.base.activations import word_for
 from techniques.base.receptive_field import receptive_field

@@ -30,10 +30,10 @@ CATALOGUE = techniques.catalogue()
 NOTHING = re.compile("No place .* moves a logit|Nothing in .* speaks for")  # in a picture or a network in which nothing is to be seen
 RECTIFIED = ("guided_backpropagation", "deconvolution")  # a network without a rectifier is none for them, which shows in a run
 ATTACKS = ("fgsm", "i_fgsm", "mi_fgsm", "pgd")
-# what they make of a picture may have white pixels
+# what they make of a picture, or the pictures they bring along, may have white pixels
 WHITEN = (
     "trust_table", "eot", "ensemble_attack", "epsilon_sweep", "robust_accuracy", "survival", "fooling_image", "lbfgs", "jsma", "universal_perturbation",
-    "adversarial_patch", "place_patch", "one_pixel",
+    "adversarial_patch", "place_patch", "one_pixel", "channel",
 )  # fmt: skip
 FLAT = "No region stands out: every pixel has the same value."
 GREY = {(128, 128, 128)}

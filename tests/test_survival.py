@@ -121,7 +121,7 @@ def test_an_attack_that_changed_no_answer_has_nothing_to_outlive():
 
 def test_an_attack_on_a_photograph_ends_by_blur_and_jpeg_before_the_original_is_lost():
     model = model_zoo.load("bundled/imagenette")
-    steady = {"step_size": 0.25, "shrinking": False, "loss": "cross-entropy"}  # which goes farther past the border than the logits ratio
+    steady = {"step_size": 0.25, "shrinking": False, "loss": "cross-entropy"}  # as in the paper
     attack = techniques.run("pgd", str(sample_picture("golf_ball").path), model, epsilon=4.0, **steady)
     pictures = [Sample.from_pixels(panel.values, panel.label) for panel in (attack.original, attack.adversarial)]
     answer = survival(model, *pictures, points=2)

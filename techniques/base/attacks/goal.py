@@ -12,10 +12,9 @@ if TYPE_CHECKING:
     from model_zoo.loaded import LoadedModel
 
 Loss = Annotated[
-    Literal["cross-entropy", "margin", "logits ratio"],
-    Help("What is climbed: the cross-entropy of the class; its margin over the others, which has a gradient even where the model is very sure; or "
-         "the margin as a share of how far the first logit stands above the third and fourth."),
-]  # fmt: skip
+    Literal["cross-entropy", "margin"],
+    Help("What is climbed: the cross-entropy of the class, or its margin over the others, which has a gradient even where the model is very sure."),
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +28,9 @@ class Goal:
     multi_label: bool = False
 
     def gain(self, logits: torch.Tensor) -> torch.Tensor:
-        """How near each picture is to the goal, `[B]`, more being better: cross-entropy in nats, margin or logit in logits, or the
-        difference of logits ratio, DLR (Croce and Hein 2020, arXiv:2003.01690, section 4; with the targeted one's denominator either way).
-        Of fewer than four rivals it is the margin."""
+        """How near each picture is to the goal, `[B]`, more being better: cross-entropy in nats, or margin or logit in logits."""
         if self.loss == "margin":
             return self.margin(logits)
-        if self.loss == "logits ratio":
-            return self.margin(logits) / self._lead(logits)
         logits, own = self._rivals(logits)
         scores = logits if self.loss == "logit" else logits.log_softmax(1)
         confidence = scores.gather(1, own).squeeze(1)
@@ -61,14 +56,6 @@ class Goal:
     def repeated(self, count: int) -> Goal:
         """The goal for `count` versions of every picture, all pictures in their first version first."""
         return Goal(self.classes.repeat(count), self.targeted, self.loss, self.multi_label)
-
-    def _lead(self, logits: torch.Tensor) -> torch.Tensor:
-        """How far the first logit stands above the mean of the third and the fourth, `[B]`; 1 where there are fewer."""
-        logits, _ = self._rivals(logits)
-        if logits.shape[1] < 4:
-            return torch.ones_like(logits[:, 0])
-        first, _, third, fourth = logits.topk(4).values.unbind(1)
-        return (first - (third + fourth) / 2).clamp_min(1e-30)
 
     def _rivals(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The logits of all that compete, and the column of each picture's class `[B, 1]`: all classes, or a label and its opposite."""

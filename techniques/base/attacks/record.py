@@ -80,7 +80,7 @@ class Record:
         steps = torch.tensor([float(moment.step) for moment in kept])
         shares = model.shares(logits)
         followed = dict.fromkeys(map(int, (model.predicted(shares[0]), self.goal.classes[0], model.predicted(shares[-1]))))
-        unit = {"cross-entropy": "nats", "logits ratio": "ratio"}.get(self.goal.loss, "logits")
+        unit = "nats" if self.goal.loss == "cross-entropy" else "logits"
         sizes = {"largest": 255 * distance(changes, "linf"), "root mean square": 255 * changes.square().mean((1, 2, 3)).sqrt()}
         passes = {name: torch.tensor([float(getattr(moment, name)) for moment in kept]) for name in ("forward", "backward")}
 
