@@ -113,6 +113,7 @@ def test_a_set_too_large_for_an_address_is_said_to_be_missing():
 @pytest.mark.parametrize("query,named", [
     ("technique=evil", "evil"),
     ("technique=", "There is no technique “”"),
+    ("technique=gradcam", "There is no technique “gradcam”. Did you mean grad_cam"),
     ("technique=__import__", "__import__"),
     ("picture=../../etc/passwd", "../../etc/passwd"),
     ("picture=0123456789ABCDEF", "0123456789ABCDEF"),

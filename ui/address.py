@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlencode
 
@@ -126,7 +127,9 @@ def read(query: Iterable[tuple[str, str]], techniques: Mapping[str, Technique]) 
 
 def _technique(text: str, techniques: Mapping[str, Technique]) -> dict[str, Any]:
     if text not in techniques:
-        raise ParameterError(f"There is no technique “{text[:60]}”. Expected one of {', '.join(techniques)}.")
+        near = get_close_matches(text, techniques)
+        hint = f" Did you mean {', '.join(near)}?" if near else " Run one, and its name stands in the address."
+        raise ParameterError(f"There is no technique “{text[:60]}”.{hint}")
     return {"technique": text}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,8 @@ from ui.session import Answered, Sessions
 from ui.settings import Settings
 from ui.tray import TRAY_PLACE
 from ui.trusting import TrustBox, build_trust_box
+
+SITES = {"arXiv": "https://arxiv.org/abs/", "doi": "https://doi.org/"}
 
 
 @dataclass(frozen=True)
@@ -85,13 +88,16 @@ def _small_print(technique: Technique) -> str:
     words = {"target": "class", "layer": "layer", "seed": "seed"}
     shared = [words[param.kind] for param in technique.params if param.kind in words]
     uses = ", ".join(["the pictures above" if technique.many else "picture", "model", *shared])
-    link = technique.paper.replace("arXiv:", "https://arxiv.org/abs/")
-    source = f"<a href='{escape(link)}' target='_blank' rel='noopener'>{escape(technique.paper)}</a>" if "://" in link else escape(technique.paper)
     assumes = f"<p class='lp-uses'><b>What it assumes.</b> {escape(technique.assumes)}</p>" if technique.assumes else ""
     return (
         f"<details class='lp-limits' open><summary>What this does not tell you</summary><p>{escape(technique.limits)}</p></details>{assumes}"
-        f"<p class='lp-uses'>Reads from the top of the page: {uses}. Source: {source}</p>"
+        f"<p class='lp-uses'>Reads from the top of the page: {uses}. Source: {_linked(technique.paper)}</p>"
     )
+
+
+def _linked(source: str) -> str:
+    """A source with a link where it names one."""
+    return re.sub(r"(arXiv|doi):(\S+)", lambda found: f"<a href='{SITES[found[1]]}{found[2]}' target='_blank' rel='noopener'>{found[0]}</a>", escape(source))
 
 
 def _panel_places(technique: Technique) -> dict[str, gr.HTML]:
