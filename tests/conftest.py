@@ -19,12 +19,16 @@ torch.set_num_threads(1)  # tiny models: more threads cost more than they bring
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items) -> None:
-    """Where tests are shared out among processes, those in the browser stay together: two Chromiums would starve each other."""
-    for item in items:
-        if "browser" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("browser"))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Where tests are shared out among processes, those in the browser stay together, and begin first: two Chromiums would starve each other."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class BrowserTogether(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "browser" if Path(nodeid.partition("::")[0]).name.startswith("test_page") else nodeid
+
+    return BrowserTogether(config, log)
 
 
 @pytest.fixture(scope="session")

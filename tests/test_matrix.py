@@ -1,7 +1,7 @@
 """Every technique on networks of many families of timm: each cell is a result or a sentence, and docs/matrix.md says which.
 
 Weights are random but brought to life (see tests/timm_models.py), pictures small where the architecture allows it. Some
-techniques get settings that cost less, SETTINGS; all others run with their defaults. Set LOUPE_WRITE_MATRIX=1 to write
+techniques get settings that cost less, QUICK; all others run with their defaults. Set LOUPE_WRITE_MATRIX=1 to write
 the table anew, with all architectures; without it SOME are tried and held against the table, as far as it has a column for a technique.
 """
 
@@ -22,30 +22,16 @@ from techniques.base import (
     Animation, Browser, Curve, Gallery, Heatmap, Histogram, Note, Picture, Predictions, Sample, Samples, Scatter, Table, Technique, execute,
 )  # fmt: skip
 from techniques.base.results import KINDS, Result, all_arrays, panels
+from tests.quick_settings import QUICK
 from tests.timm_models import ARCHITECTURES, build, family, network_of, pictures
 
 TABLE = Path(__file__).resolve().parents[1] / "docs" / "matrix.md"
 CATALOGUE = techniques.catalogue()
-SETTINGS = {  # fewer steps, squares, copies, masks and segments: cost, not meaning
-    "pgd": {"steps": 2}, "occlusion": {"window": 60, "stride": 50}, "smooth_grad": {"samples": 2}, "integrated_gradients": {"steps": 5},
-    "gradient_shap": {"samples": 5}, "feature_ablation": {"segments": 4}, "rise": {"masks": 100}, "score_cam": {"channels": 16},
-    "lime": {"segments": 4, "samples": 50, "repeats": 2}, "kernel_shap": {"segments": 4, "samples": 50, "repeats": 2},
-    "trust": {"stages": 2, "copies": 1, "points": 4}, "trust_table": {"methods": ["saliency"], "stages": 2, "copies": 1, "points": 4},
-    "feature_visualisation": {"steps": 4}, "excited_by_this": {"steps": 2, "layers": 3}, "channel": {"steps": 2},
-    "wall": {"methods": ["grad_cam", "saliency"]}, "eot": {"steps": 2, "samples": 2},
-    "ensemble_attack": {"steps": 2}, "universal_perturbation": {"epochs": 1, "epsilon": 64.0, "step_size": 1.0},
-    "i_fgsm": {"steps": 2}, "mi_fgsm": {"steps": 2}, "one_pixel": {"generations": 2}, "square": {"queries": 20}, "random_search": {"queries": 20},
-    "hop_skip_jump": {"queries": 200}, "zoo": {"queries": 300},
-    "fooling_image": {"steps": 3}, "deep_fool": {"steps": 2, "classes": 3}, "lbfgs": {"searches": 1, "steps": 2}, "jsma": {"most": 0.5},
-    "carlini_wagner": {"searches": 1, "steps": 5}, "robust_accuracy": {"method": "fgsm"}, "survival": {"points": 2},
-    "attack_race": {"methods": ["fgsm"], "budget": 3, "epsilon": 64}, "epsilon_sweep": {"largest": 64, "points": 2, "precision": 8.0},
-    "adversarial_patch": {"steps": 3, "step_size": 0.5, "largest": 60}, "place_patch": {"grid": 2},
-}  # fmt: skip
 YES = "yes"
 WRITE = os.environ.get("LOUPE_WRITE_MATRIX") == "1"
 SOME = (  # one or two of each kind; all of them take longer than all other tests together
     "resnet18", "mobilenetv3_small_050", "tf_efficientnetv2_b0", "convnext_atto", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224",
-    "levit_128s", "mixer_s32_224", "sequencer2d_s",
+    "levit_128s", "mixer_s32_224",
 )  # fmt: skip
 
 
@@ -81,7 +67,7 @@ def cell(technique: Technique, model: LoadedModel) -> str:
     """YES for an answer that is alive, else the sentence that says why there is none."""
     sample = given(technique, model)
     try:
-        answer = execute(technique, sample, model, SETTINGS.get(technique.name, {}))
+        answer = execute(technique, sample, model, QUICK.get(technique.name, {}))
     except AppError as refusal:
         return str(refusal).replace(model.title, "this model")
     shown = panels(answer)

@@ -22,6 +22,7 @@ from model_zoo.preprocessing import Preprocessing
 from techniques.base import Heatmap, Sample, Samples, Technique, execute
 from techniques.base.drawing import heatmap_image, to_html
 from techniques.base.results import all_arrays, panels
+from tests.quick_settings import QUICK
 from tests.tiny_models import TINY_MODELS, cnn
 from ui.panels import panel
 from ui.samples import sample as sample_picture
@@ -261,7 +262,7 @@ def test_whatever_the_scale_of_the_logits_no_panel_shows_a_word_in_place_of_a_nu
     pictures = noise(model), noise(model, 4)
     for technique in fitting(model):
         try:
-            answer = execute(technique, given(technique, *pictures), model)
+            answer = execute(technique, given(technique, *pictures), model, QUICK.get(technique.name, {}))
         except IncompatibleModel as refusal:
             assert scale == 0 and NOTHING.search(str(refusal)), technique.name
             continue
@@ -500,7 +501,7 @@ def test_weights_of_another_precision_are_float32_from_the_start(dtype):
     model = wrap(network, key="cast", preprocessing=cnn().preprocessing)
     assert {tensor.dtype for tensor in (*network.parameters(), *network.buffers()) if tensor.is_floating_point()} == {torch.float32}
     for technique in fitting(model):
-        execute(technique, given(technique, noise(model), noise(model, 4)), model)
+        execute(technique, given(technique, noise(model), noise(model, 4)), model, QUICK.get(technique.name, {}))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -508,7 +509,7 @@ def test_a_network_that_answers_in_another_precision_works_with_every_technique(
     model = then(lambda scores, _: scores.to(dtype))
     assert model.logits(noise(model).pixels).dtype == torch.float32
     for technique in fitting(model):
-        execute(technique, given(technique, noise(model), noise(model, 4)), model)
+        execute(technique, given(technique, noise(model), noise(model, 4)), model, QUICK.get(technique.name, {}))
 
 
 def test_a_network_handed_over_in_training_mode_answers_as_in_eval_mode():
@@ -532,7 +533,7 @@ def test_pictures_of_nothing_but_black_or_white_give_numbers_that_can_be_drawn(p
     samples = Sample.from_image(picture().convert("RGB"), tiny_model, "extreme"), noise(tiny_model)
     for technique in fitting(tiny_model):
         try:
-            answer = execute(technique, given(technique, *samples), tiny_model)
+            answer = execute(technique, given(technique, *samples), tiny_model, QUICK.get(technique.name, {}))
         except IncompatibleModel as refusal:
             assert technique.name == "guided_grad_cam" and NOTHING.search(str(refusal))
             continue

@@ -168,12 +168,14 @@ def attack(
 ) -> Callable[[Search], Search]:
     """Register a search `(task, *, settings...)`, a generator of iterates, as the technique named after its module.
 
-    It gets the settings target and seed beside its own; `epsilon`, `norm` and `loss` mean the same in every attack that has them.
+    It gets the settings target and seed beside its own; `epsilon`, `norm` and `loss` mean the same in every attack that has them. What is climbed
+    is `loss` only where the search has no such setting.
     The last of what it yields that is `final` need not be the best: the best of them is kept.
     """
 
     def register(search: Search) -> Search:
-        method = Method(search, knowledge, smallest, aims, loss)
+        own = inspect.signature(search).parameters.get("loss")
+        method = Method(search, knowledge, smallest, aims, own.default if own else loss)
 
         def run_attack(sample: Sample, model: LoadedModel, run: Run, *, target: int | None = None, seed: int = 0, **settings: Any) -> Answer:
             return attacked(TECHNIQUES[name], sample, model, run, target, seed, settings)
