@@ -17,7 +17,7 @@ from techniques.base import (
 from techniques.base.attacks import attack_pixels
 from techniques.base.attacks.record import Record
 from techniques.base.batches import batch_size, batches, parts
-from techniques.base.embedding import EARLY, EPOCHS, LATE, Plane, squared_distances, t_sne, turned, umap
+from techniques.base.embedding import EARLY, EPOCHS, LATE, Plane, t_sne, turned, umap
 from techniques.base.feature_map import FEWEST, Answer, Seen, features_of, map_of
 
 
@@ -69,8 +69,8 @@ def embedding_map(
     if used == "PCA":
         return map_of(seen, used, plane, asked=method)
     run.show(lambda: map_of(seen, "PCA", plane))
-    start, distances, generator = plane.places(seen.features), squared_distances(seen.features), torch.Generator().manual_seed(seed)
-    moving = t_sne(distances, start, neighbours) if used == "t-SNE" else umap(distances, start, neighbours, generator)
+    start, generator = plane.places(seen.features), torch.Generator().manual_seed(seed)
+    moving = t_sne(seen.distances, start, neighbours) if used == "t-SNE" else umap(seen.distances, start, neighbours, generator)
     for _ in run.part(2, 3, "Map").steps(EARLY + LATE if used == "t-SNE" else EPOCHS, f"{used}, step"):
         places = next(moving)
         run.show(lambda: map_of(seen, used, turned(places, start)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -13,8 +13,7 @@ import gradio as gr
 
 import model_zoo
 from model_zoo.errors import AppError
-from techniques import catalogue
-from techniques.base import Animation, Browser, LoadedModel, Sample, Samples, Technique
+from techniques.base import TECHNIQUES, Animation, Browser, LoadedModel, Sample, Samples, Technique
 from techniques.base.export import write_bundle
 from techniques.base.results import Result, panels
 from ui.bell import ring
@@ -135,11 +134,11 @@ def _live(answered: Answered) -> Answered:
     return replace(answered, answer=latest(answered.answer))
 
 
-def save_handler(techniques: Mapping[str, Technique], sessions: Sessions) -> Callable[[str, gr.EventData], str]:
+def save_handler(sessions: Sessions) -> Callable[[str, gr.EventData], str]:
     """The handler behind Download: a zip with every picture, every number and the manifest of the last answer."""
 
     def save(session_id: str, event: gr.EventData) -> str:
-        session, technique = sessions.find(session_id), techniques.get(event._data.get("technique"))
+        session, technique = sessions.find(session_id), TECHNIQUES.get(event._data.get("technique"))
         answered = session.answers.get(technique.name) if session and technique else None
         if answered is None or answered.opened:
             raise gr.Error("This result is no longer kept. Please run it again.", print_exception=False)
@@ -198,8 +197,8 @@ def fill_panels(technique: Technique, places: list[str], answered: Answered | No
         return [gr.skip()] * (BUTTONS + len(places))
     run, stop, download = _buttons(technique, answered=True)
     download = "" if answered.opened else download  # whoever opened a file has it
-    answer, known = panels(answered.answer), catalogue()
-    shown = [_shown(_title(technique, name, known), answer.get(name), answered) for name in places]
+    answer = panels(answered.answer)
+    shown = [_shown(_title(technique, name), answer.get(name), answered) for name in places]
     return [_finished(answered, technique.many), run, stop, download, *shown]
 
 
@@ -212,7 +211,7 @@ def _shown(title: str, result: Result | None, answered: Answered) -> str:
     return panel(title, result, answered.sample)
 
 
-def _title(technique: Technique, panel: str, known: Mapping[str, Technique]) -> str:
+def _title(technique: Technique, panel: str) -> str:
     """What stands above a panel: the technique's title for its own, that of another technique for one named after it."""
-    named = technique if panel == "result" else known.get(panel)
+    named = technique if panel == "result" else TECHNIQUES.get(panel)
     return named.title if named else panel.replace("_", " ").capitalize()

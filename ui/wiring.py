@@ -168,7 +168,6 @@ def _wire_bell(page: Page) -> None:
     """Stop and Download of all techniques, the films of all replays and the moves through all browsers."""
     session, bell = page.header.session, page.bell
     places = {html.elem_id: (tab.technique.name, panel) for tab in page.tabs for panel, html in tab.panels.items()}
-    save = save_handler({tab.technique.name: tab.technique for tab in page.tabs}, page.sessions)
 
     def stop(session_id: str, event: gr.EventData) -> None:
         page.stop(str(event._data.get("work")), session_id)
@@ -178,6 +177,6 @@ def _wire_bell(page: Page) -> None:
 
     bell.stop(stop, session, None, trigger_mode="multiple", **LIGHT)
     bell.walk(walk_handler(places, page.sessions), session, bell, trigger_mode="multiple", **LIGHT)
-    for made in (bell.save(save, session, page.file, **LIGHT), bell.film(film, session, page.file, **LIGHT)):
+    for made in (bell.save(save_handler(page.sessions), session, page.file, **LIGHT), bell.film(film, session, page.file, **LIGHT)):
         # gradio's own button hands out the file of the press before: it is pressed here once its file is there
         made.success(None, js="() => requestAnimationFrame(() => document.getElementById('file').click())", **LIGHT)

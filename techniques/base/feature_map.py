@@ -49,7 +49,7 @@ class Seen:
 
     def look(self, part: Samples) -> None:
         """Send the next pictures through the network."""
-        for name in ("near", "groupings", "answers"):
+        for name in ("distances", "near", "groupings", "answers"):
             vars(self).pop(name, None)
         pixels = part.pixels
         found = (*features_of(self.model, pixels), _thumbnails(pixels, len(self.samples)))
@@ -58,9 +58,14 @@ class Seen:
             setattr(self, name, new if known is None else torch.cat([known, new]))
 
     @cached_property
+    def distances(self) -> torch.Tensor:
+        """Squared distances between the features `[n, n]`."""
+        return squared_distances(self.features)
+
+    @cached_property
     def near(self) -> torch.Tensor:
         """The nearest neighbours of each picture by its features, int `[n, k]`."""
-        return nearest(squared_distances(self.features), NEAR)
+        return nearest(self.distances, NEAR)
 
     @cached_property
     def answers(self) -> list[tuple[str, float]]:
