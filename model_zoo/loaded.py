@@ -13,7 +13,7 @@ from functools import cached_property
 
 from model_zoo.batch_norm import with_right_gradients
 from model_zoo.deferred import torch
-from model_zoo.errors import AppError, IncompatibleModel, ModelLoadError, ParameterError
+from model_zoo.errors import AppError, IncompatibleModel, ModelLoadError, ParameterError, did_you_mean
 from model_zoo.layers import Layer, inspect
 from model_zoo.preprocessing import Preprocessing
 from model_zoo.traits import Fact, facts_of, find_ending, linear_heads
@@ -149,7 +149,7 @@ class LoadedModel:
         if text.isdigit() and int(text) < self.classes:
             return int(text)
         near = difflib.get_close_matches(text.lower(), lowered, n=3, cutoff=0.5)
-        hint = f" Did you mean {', '.join(self.labels[lowered.index(label)] for label in near)}?" if near else ""
+        hint = did_you_mean(self.labels[lowered.index(label)] for label in near)
         raise ParameterError(
             f"{self.title} has no class “{text[:80]}”. Expected one of its {self.classes} labels or a number from 0 to {self.classes - 1}.{hint}"
         )

@@ -20,7 +20,7 @@ from model_zoo.catalogue import closest, entry, hub_repository
 from model_zoo.choices import CHOICES
 from model_zoo.deferred import timm, torch, warm_up
 from model_zoo.downloads import Alone, UrlWeights, Watcher, Weights, fetch
-from model_zoo.errors import ModelLoadError
+from model_zoo.errors import ModelLoadError, did_you_mean
 from model_zoo.hub_files import HubWeights
 from model_zoo.labels import imagenet_labels, unique
 from model_zoo.loaded import LoadedModel, wrap
@@ -95,7 +95,7 @@ def find(key: str, run: Watcher | None = None) -> Source:
         raise ModelLoadError(f"“{_shown(key)}” is not an address that models are taken from. Only repositories on huggingface.co are. {EXPECTED}")
     if key.startswith(("local-dir:", "local_dir:", "/", ".", "~", "\\")) or key[1:2] == ":":
         raise ModelLoadError(f"“{_shown(key)}” looks like a folder or a file, and none is opened by its name. {EXPECTED}")
-    raise ModelLoadError(f"There is no model “{_shown(key)}”. {EXPECTED}{_near(key)}")
+    raise ModelLoadError(f"There is no model “{_shown(key)}”. {EXPECTED}{did_you_mean(closest(key))}")
 
 
 def _load(source: Source, run: Watcher) -> LoadedModel:
@@ -142,7 +142,7 @@ def _timm(name: str) -> Source:
     """A model of timm with its trained weights; without a tag, those that timm prefers."""
     if not timm.is_model_pretrained(name):
         known = len(timm.list_pretrained())
-        raise ModelLoadError(f"timm has no trained model “{_shown(name)}”. Expected one of its {known} names.{_near(f'timm/{name}')}")
+        raise ModelLoadError(f"timm has no trained model “{_shown(name)}”. Expected one of its {known} names.{did_you_mean(closest(f'timm/{name}'))}")
     config = timm.get_pretrained_cfg(name)
     name = f"{config.architecture}.{config.tag}"
     if not classifies(config.num_classes):
@@ -180,7 +180,7 @@ def _torchvision(name: str) -> Source:
 
     known = models.list_models(module=models)
     if name not in known:
-        near = _near(f"torchvision/{name}")
+        near = did_you_mean(closest(f"torchvision/{name}"))
         raise ModelLoadError(f"torchvision has no classifier “{_shown(name)}”. Expected one of its {len(known)} names.{near}")
     chosen = models.get_model_weights(name).DEFAULT
     weights = UrlWeights(name, int(chosen.meta["_file_size"] * 2**20), chosen.url)
@@ -198,12 +198,6 @@ def _build_torchvision(name: str, weights) -> LoadedModel:
         labels=unique(weights.meta["categories"]),
         preprocessing=Preprocessing.of_torchvision(weights.transforms()),
     )
-
-
-def _near(key: str) -> str:
-    """ " Did you mean ...?" with the nearest of the known keys, or nothing."""
-    near = closest(key)
-    return f" Did you mean {', '.join(near)}?" if near else ""
 
 
 def _shown(text: str) -> str:

@@ -25,7 +25,7 @@ from techniques.base.covering import Fill, fill_pixels
 
 WORTH_IT = 64  # with fewer pictures the second look costs more than bfloat16 saves
 ERROR = 0.003  # of the map's maximum, one standard deviation of what may be left of bfloat16; three are a percent
-ENOUGH = 16  # so many channels at least tell how far bfloat16 deviates
+ENOUGH = 8  # so many channels at least tell how far bfloat16 deviates
 
 
 class Answer(NamedTuple):
@@ -74,7 +74,7 @@ def score_cam(
         if number & (number + 1) == 0:  # after one, two, four ... batches
             run.show(answer)
     if halved:
-        scores.refine(order, batch_size(model))
+        scores.refine(order, min(ENOUGH, batch_size(model)))
     return answer()
 
 

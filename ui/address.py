@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from model_zoo import uploads
-from model_zoo.errors import ParameterError
+from model_zoo.errors import ParameterError, did_you_mean
 from model_zoo.preprocessing import FRAMINGS
 from techniques.base import Param, Sample, Technique
 from techniques.base.pictures import ReadPicture
@@ -127,8 +127,7 @@ def read(query: Iterable[tuple[str, str]], techniques: Mapping[str, Technique]) 
 
 def _technique(text: str, techniques: Mapping[str, Technique]) -> dict[str, Any]:
     if text not in techniques:
-        near = get_close_matches(text, techniques)
-        hint = f" Did you mean {', '.join(near)}?" if near else " Run one, and its name stands in the address."
+        hint = did_you_mean(get_close_matches(text, techniques), otherwise=" Run one, and its name stands in the address.")
         raise ParameterError(f"There is no technique “{text[:60]}”.{hint}")
     return {"technique": text}
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from model_zoo.deferred import timm, torch
-from model_zoo.errors import ModelLoadError
+from model_zoo.errors import ModelLoadError, did_you_mean
 from model_zoo.preprocessing import Preprocessing
 
 MOST_CLASSES = 100_000
@@ -92,8 +92,7 @@ def full_name(architecture: str) -> str:
         return f"{library}/{name}"
     everything = [f"{library}/{name}" for library in ("timm", "torchvision") for name in _known(library)]
     near = difflib.get_close_matches(architecture[:80], everything, n=3, cutoff=0.5)
-    hint = f" Did you mean {', '.join(near)}?" if near else ""
-    raise ModelLoadError(f"There is no architecture “{architecture[:80]}”. Expected timm/<name> or torchvision/<name>.{hint}")
+    raise ModelLoadError(f"There is no architecture “{architecture[:80]}”. Expected timm/<name> or torchvision/<name>.{did_you_mean(near)}")
 
 
 def instance(architecture: str, variant: Variant = Variant()) -> torch.nn.Module:
