@@ -141,8 +141,8 @@ def test_another_picture_of_the_same_name_another_class_and_another_model_are_no
     wider = wrap(Louder(model.network), key=model.key, preprocessing=model.preprocessing, multi_label=True)
     for copy in (louder, wider):
         object.__setattr__(copy, "sha256", model.sha256)  # the same weights under the same names
-    for question, asked in ((other, model), (grouped, model), (sample, louder), (sample, wider)):
-        assert "remembered" not in robust_accuracy(asked, question).note.text
+    for asked_about, asked in ((other, model), (grouped, model), (sample, louder), (sample, wider)):
+        assert "remembered" not in robust_accuracy(asked, asked_about).note.text
 
 
 class Louder(nn.Module):
