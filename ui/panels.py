@@ -192,7 +192,8 @@ def _sheet(thumbnails: np.ndarray) -> tuple[str, int]:
 
 @body.register
 def _(result: Table, sample) -> str:
-    head = "".join(f"<th><button type='button' title='Sort by this column'>{escape(column)}</button></th>" for column in result.columns)
+    heads = zip(result.columns, result.rows[0] if result.rows else result.columns)
+    head = "".join(f"<th{_kind(value)}><button type='button' title='Sort by this column'>{escape(column)}</button></th>" for column, value in heads)
     cells = _marking(result) if result.marks else (map(_cell, row) for row in result.rows)
     rows = "".join(f"<tr>{''.join(row)}</tr>" for row in cells)
     table = f"<div class='lp-scroll'><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
@@ -212,9 +213,15 @@ def _marking(table: Table) -> Iterator[list[str]]:
 
 
 def _cell(value: str | int | float) -> str:
-    if isinstance(value, str):
-        return f"<td{' class=lp-short' if len(value) < SHORT else ''}>{escape(value)}</td>"
-    return f"<td class='lp-number'>{value:.4g}</td>" if isinstance(value, float) else f"<td class='lp-number'>{value:,}</td>"
+    text = escape(value) if isinstance(value, str) else f"{value:.4g}" if isinstance(value, float) else f"{value:,}"
+    return f"<td{_kind(value)}>{text}</td>"
+
+
+def _kind(value: str | int | float) -> str:
+    """The class of a cell that stays on one line: a number, on the right, or a few words."""
+    if not isinstance(value, str):
+        return " class=lp-number"
+    return " class=lp-short" if len(value) < SHORT else ""
 
 
 @body.register
