@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -176,7 +177,10 @@ def _started(command: list[str], folder: Path, home: Path, **variables: str) -> 
         port = free.getsockname()[1]
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     environment |= {"SYSTEM": "spaces", "SPACE_ID": "x/y", "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port), **variables}
-    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
     watchdog = threading.Timer(START_LIMIT, process.kill)
     watchdog.start()
     lines: list[str] = []
@@ -192,7 +196,7 @@ def _started(command: list[str], folder: Path, home: Path, **variables: str) -> 
         yield f"http://127.0.0.1:{port}/", lines
     finally:
         watchdog.cancel()
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)  # with the processes that it has forked
         process.wait()
 
 
