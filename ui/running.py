@@ -18,7 +18,7 @@ from techniques.base.export import write_bundle
 from techniques.base.results import Result, panels
 from ui.bell import ring
 from ui.browsing import browser_html, is_large
-from ui.choosing import GONE
+from ui.choosing import GONE, of
 from ui.events import told
 from ui.files import new_folder, prune
 from ui.panels import panel, progress
@@ -181,14 +181,16 @@ def _pictures(technique: Technique, session: Session, model: LoadedModel, both: 
 
 
 def _finished(answered: Answered, many: bool) -> str:
+    """The line about an answer; of one picture's it also says, to the page, what it is of."""
     if answered.opened:
         return f"<p class='lp-done'>{escape(answered.opened)}</p>"
-    if answered.unfinished:
-        return f"<p class='lp-hint'>Stopped at {escape(answered.unfinished)}. {AS_FAR}</p>"
     sample = answered.sample
-    of = sample.origin if isinstance(sample, Sample) else f"{len(sample)} pictures" if many else " · before and after · ".join(sample.origins)
+    mark = f" data-of='{of(sample, answered.model_key)}'" if isinstance(sample, Sample) else ""
+    if answered.unfinished:
+        return f"<p class='lp-hint'{mark}>Stopped at {escape(answered.unfinished)}. {AS_FAR}</p>"
+    pictures = sample.origin if isinstance(sample, Sample) else f"{len(sample)} pictures" if many else " · before and after · ".join(sample.origins)
     took = f" · {answered.seconds:.{1 if answered.seconds < 10 else 0}f} s" if answered.seconds else ""
-    return f"<p class='lp-done'>{escape(of)} · {escape(answered.model_title)}{took}</p>"
+    return f"<p class='lp-done'{mark}>{escape(pictures)} · {escape(answered.model_title)}{took}</p>"
 
 
 def fill_panels(technique: Technique, places: list[str], answered: Answered | None) -> list:

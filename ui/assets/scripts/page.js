@@ -1,3 +1,5 @@
+const onceThere = (act) => (document.body ? act() : document.addEventListener("DOMContentLoaded", act));
+
 // In the list of models the arrow keys walk, Enter chooses, Escape leaves.
 document.addEventListener("keydown", (event) => {
   const search = event.target.closest?.("#model-search");
@@ -45,6 +47,17 @@ document.addEventListener("click", (event) => {
   }).observe(status, { childList: true, subtree: true, characterData: true });
 });
 
+// An answer is of another picture or model than those at the top once these have been changed; it stays, but steps back.
+const compare = () => {
+  const now = document.querySelector(".lp-seen[data-of]")?.dataset.of;
+  for (const line of document.querySelectorAll(".lp-status [data-of]")) line.classList.toggle("lp-other", Boolean(now) && line.dataset.of !== now);
+};
+let comparing = 0;
+onceThere(() => {
+  const soon = () => (comparing ||= requestAnimationFrame(() => ((comparing = 0), compare())));
+  new MutationObserver(soon).observe(document.body, { childList: true, subtree: true });
+});
+
 // The server tells the page an address to show (what other sites and Gradio keep there stays) or a technique to run, once
 // its tab is there and its button can be pressed.
 const show = (query) => {
@@ -78,6 +91,4 @@ const watchTheme = () => {
   keepTheme();
   new MutationObserver(keepTheme).observe(document.body, { attributeFilter: ["class"] });
 };
-if (!new URLSearchParams(location.search).has("__theme")) {
-  if (document.body) watchTheme(); else document.addEventListener("DOMContentLoaded", watchTheme);
-}
+if (!new URLSearchParams(location.search).has("__theme")) onceThere(watchTheme);
