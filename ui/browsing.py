@@ -47,24 +47,34 @@ def cell_at(result: Result | None, path: Any) -> Result | None:
     return result.cell(*path)
 
 
-def browser_html(browser: Browser, answered: Answered) -> str:
-    """A large browser at its first cell: a list for the outer axis and a slider for the inner one, cells of that one small, and the cell."""
-    outer = first_outer(browser)
+def browser_html(browser: Browser, answered: Answered, panel: str) -> str:
+    """A large browser where the visitor stands in this panel: a list for the outer axis and a slider for the inner one, cells of that one small,
+    and the cell."""
+    outer, inner = _standing(browser, answered.at.get(panel))
     axes = {
         "outer": list(browser.positions()) if outer else [],
         "outerLabel": browser.axes[0].capitalize(),
         "innerLabel": browser.axes[-1].capitalize(),
         "count": _count(browser, outer),
+        "at": {"outer": outer, "inner": inner},
     }
     return (
         f"<section class='lp-panel lp-browser'><loupe-axes turn='{secrets.token_hex(4)}' axes='{escape(json.dumps(axes))}'></loupe-axes>"
-        f"<div data-part='top'>{top_html(browser, outer)}</div><div data-part='cell'>{cell_html(browser, answered, outer)}</div></section>"
+        f"<div data-part='top'>{top_html(browser, outer)}</div><div data-part='cell'>{cell_html(browser, answered, outer, inner)}</div></section>"
     )
 
 
 def first_outer(browser: Browser) -> str | None:
     """Where the outer axis starts; None when there is only one axis."""
     return browser.positions()[0] if len(browser.axes) > 1 else None
+
+
+def _standing(browser: Browser, at: tuple[str | None, int] | None) -> tuple[str | None, int]:
+    """The place `at` which one stood in an earlier answer, as far as this one has it, else the first."""
+    outer, inner = at or (None, 1)
+    if len(browser.axes) > 1 and outer not in browser.positions():
+        return first_outer(browser), 1
+    return outer, min(inner, _count(browser, outer))
 
 
 def _count(browser: Browser, outer: str | None) -> int:
@@ -75,10 +85,9 @@ def _path(outer: str | None) -> tuple[str, ...]:
     return (outer,) if outer else ()
 
 
-def cell_html(browser: Browser, answered: Answered, outer: str | None, inner: float = 1) -> str:
-    """One cell of a large browser; an inner position outside moves to the nearest one."""
-    positions = browser.positions(*_path(outer))
-    place = positions[min(max(int(inner), 1), len(positions)) - 1]
+def cell_html(browser: Browser, answered: Answered, outer: str | None, inner: int) -> str:
+    """One cell of a large browser; inner positions count from 1."""
+    place = browser.positions(*_path(outer))[inner - 1]
     cell = browser.cell(*_path(outer), place)
     title = escape(" · ".join([*_path(outer), place]))
     told = "" if escape(cell.caption.replace(", ", " · ")) == title else caption(cell)
@@ -143,29 +152,28 @@ def walk_handler(places: dict[str, tuple[str, str]], sessions: Sessions) -> Call
         browser = panels(answered.answer).get(panel) if answered else None
         if not isinstance(browser, Browser) or not is_large(browser):
             return told(place=place)
-        if "tick" in asked:
-            return told(place=place, **_ticked(browser, answered, place, str(asked["tick"])))
-        outer, inner = asked.get("outer") or None, asked.get("inner")
-        if (len(browser.axes) > 1) != bool(outer) or (outer and outer not in browser.positions()) or not isinstance(inner, int):
+        goal = _goal(browser, asked)
+        if goal is None:
             return told(place=place)
-        return told(place=place, **(_turned(browser, answered, outer) if asked.get("turned") else _moved(browser, answered, outer, inner)))
+        answered.at[panel] = outer, inner = goal
+        news = {"cell": cell_html(browser, answered, outer, inner)}
+        if "tick" in asked:
+            news |= {"scroll": place, "inner": str(inner), **({"outer": outer} if outer else {})}
+        if outer and ("tick" in asked or asked.get("turned")):
+            news |= {"count": str(_count(browser, outer)), "top": top_html(browser, outer)}
+        return told(place=place, **news)
 
     return walk
 
 
-def _moved(browser: Browser, answered: Answered, outer: str | None, inner: int) -> dict[str, str]:
-    return {"cell": cell_html(browser, answered, outer, inner)}
-
-
-def _turned(browser: Browser, answered: Answered, outer: str) -> dict[str, str]:
-    return {"count": str(_count(browser, outer)), "top": top_html(browser, outer), **_moved(browser, answered, outer, 1)}
-
-
-def _ticked(browser: Browser, answered: Answered, place: str, name: str) -> dict[str, str]:
-    """The position of this name, on the browser's outer axis or on its only one."""
-    if name not in browser.positions():
-        return {}
-    if len(browser.axes) > 1:
-        return {"scroll": place, "outer": name, **_turned(browser, answered, name)}
-    inner = browser.positions().index(name) + 1
-    return {"scroll": place, "inner": str(inner), **_moved(browser, answered, None, inner)}
+def _goal(browser: Browser, asked: dict[str, Any]) -> tuple[str | None, int] | None:
+    """Where a page wants to go: to a cell, or to a name on the outer axis or the only one. None where there is no such place."""
+    if "tick" in asked:
+        name, places = str(asked["tick"]), browser.positions()
+        if name not in places:
+            return None
+        return (name, 1) if len(browser.axes) > 1 else (None, places.index(name) + 1)
+    outer, inner = asked.get("outer") or None, asked.get("inner")
+    if (len(browser.axes) > 1) != bool(outer) or (outer and outer not in browser.positions()) or not isinstance(inner, int):
+        return None
+    return outer, min(max(inner, 1), _count(browser, outer))

@@ -60,13 +60,14 @@ def run_handler(
         except AppError as error:
             yield _failed(technique, fill, str(error))
             return
-        shown = sent = None
+        shown, sent, before = None, None, session.answers.get(technique.name)
+        at = before.at if before else {}
         line, start, so_far = Line(), time.perf_counter(), Progress(0.0, "Starting")
         for event in until(stop, dispatch(technique.name, sample, session.model_key, given, settings.seconds)):
             if isinstance(event, (Preview, Done)):
                 unfinished = event.text or "its beginning" if isinstance(event, Preview) else ""
                 seconds = time.perf_counter() - start
-                shown = Answered(event.value, sample, model.key, model.title, given, unfinished=unfinished, seconds=seconds)
+                shown = Answered(event.value, sample, model.key, model.title, given, unfinished=unfinished, seconds=seconds, at=at)
                 sessions.keep(session, technique.name, shown)
             so_far = event if isinstance(event, Progress) else so_far
             if not isinstance(event, (Progress, Preview)):
@@ -200,17 +201,17 @@ def fill_panels(technique: Technique, places: list[str], answered: Answered | No
     run, stop, download = _buttons(technique, answered=True)
     download = "" if answered.opened else download  # whoever opened a file has it
     answer = panels(answered.answer)
-    shown = [_shown(_title(technique, name), answer.get(name), answered) for name in places]
+    shown = [_shown(technique, name, answer.get(name), answered) for name in places]
     return [_finished(answered, technique.many), run, stop, download, *shown]
 
 
-def _shown(title: str, result: Result | None, answered: Answered) -> str:
-    """What stands in the place of one panel."""
+def _shown(technique: Technique, name: str, result: Result | None, answered: Answered) -> str:
+    """What stands in the place of the panel of this name."""
     if result is None:
         return ""
     if isinstance(result, Browser) and is_large(result):
-        return browser_html(result, answered)
-    return panel(title, result, answered.sample)
+        return browser_html(result, answered, name)
+    return panel(_title(technique, name), result, answered.sample)
 
 
 def _title(technique: Technique, panel: str) -> str:

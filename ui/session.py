@@ -43,6 +43,7 @@ class Answered:
     The model is named, not held: its weights would stay in memory as long as the page is open. `opened` is a line about the
     file that the answer was read from; such a one has neither pictures nor a model. `unfinished` says what the run was doing
     when this came of it, where that was not its end ("PGD step 12 of 50"). `seconds` is how long the run had taken by then.
+    `at` is where the visitor stands in its large browsers, by panel: the outer place and the number of the inner one, from 1.
     """
 
     answer: Any
@@ -53,6 +54,7 @@ class Answered:
     opened: str = ""
     unfinished: str = ""
     seconds: float = 0.0
+    at: dict[str, tuple[str | None, int]] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:

@@ -21,7 +21,7 @@ const walked = (what) => {
 };
 
 // What walks through a large browser: a list for its outer axis and a slider for the inner one. They live in the shadow tree, so
-// that the element stays as Gradio made it; with another "turn" they begin anew.
+// that the element stays as Gradio made it; with another "turn" they begin anew, "at" the place where the visitor stood.
 class Axes extends HTMLElement {
   static observedAttributes = ["turn"];
 
@@ -39,7 +39,7 @@ class Axes extends HTMLElement {
 
   build() {
     if (!this.shadowRoot) this.attachShadow({ mode: "open" });
-    const { outer, outerLabel, innerLabel, count } = JSON.parse(this.getAttribute("axes"));
+    const { outer, outerLabel, innerLabel, count, at } = JSON.parse(this.getAttribute("axes"));
     this.shadowRoot.innerHTML = `
       <style>
         :host { display: block; margin-bottom: 12px; }
@@ -63,7 +63,7 @@ class Axes extends HTMLElement {
     this.list.onchange = () => walk(this.place, { outer: this.list.value, inner: 1, turned: true });
     this.slider.oninput = () => this.go(+this.slider.value);
     this.number.onchange = () => this.go(Math.min(this.count, Math.max(1, Math.round(+this.number.value) || 1)));
-    this.show({ count, inner: 1 });
+    this.show({ outer: at.outer ?? undefined, count, inner: at.inner });
   }
 
   go(inner) {
