@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from model_zoo.loaded import LoadedModel
-from tests.page_browser import browser, open_page, page  # noqa: F401  (fixtures)
+from tests.page_browser import browser, open_page, page, shared_page, shared_tab, tabs  # noqa: F401  (fixtures)
 from tests.page_server import server  # noqa: F401  (a fixture)
 from tests.tiny_models import TINY_MODELS
 
