@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import pytest
 
 from techniques import catalogue
 from ui.page import slug
+from ui.samples import sample
 
 REQUIRED = os.environ.get("LOUPE_REQUIRE_BROWSER") == "1"
 OPTIONS = (
@@ -232,6 +234,25 @@ def pick_model(page, search: str, key: str) -> None:
     first = page.locator("#model-answers .lp-model").first
     expect(first).to_have_attribute("data-model", key)  # the list has come to rest
     first.click()
+
+
+def begin_with(page, picture: str = "church", model: str = "bundled/imagenette") -> None:
+    """Bring a page that other tests have used to a bundled model and one of the samples for it, and wait for its prediction."""
+    page.keyboard.press("Escape")
+    expect(page.locator("#model input")).to_have_value(re.compile("^bundled/(digits|imagenette)$"))  # and not what was searched for
+    if page.input_value("#model input") != model:
+        predicted_anew(page, lambda: pick_model(page, model, model))
+    if page.inner_text("#origin") != sample(picture).title:
+        predicted_anew(page, lambda: page.click(f"#samples button[data-sample={picture}]"))
+    expect(page.locator("#model input")).to_have_value(model)
+    expect(page.locator("#origin")).to_have_text(sample(picture).title)
+
+
+def predicted_anew(page, act: Callable[[], None]) -> None:
+    """Do what changes the prediction, and wait for it."""
+    page.evaluate("document.querySelectorAll('#top-five .lp-bar').forEach((bar) => bar.remove())")
+    act()
+    expect(page.locator("#top-five .lp-bar").first).to_be_visible()
 
 
 def choose(page, selector: str, search: str, option: str) -> None:
