@@ -237,7 +237,8 @@ def pick_model(page, search: str, key: str) -> None:
 
 
 def begin_with(page, picture: str = "church", model: str = "bundled/imagenette") -> None:
-    """Bring a page that other tests have used to a bundled model and one of the samples for it, and wait for its prediction."""
+    """Bring a page that other tests have used to the first technique, a bundled model and one of the samples for it, and its prediction."""
+    go_to(page, "grad_cam")
     page.keyboard.press("Escape")
     expect(page.locator("#model input")).to_have_value(re.compile("^bundled/(digits|imagenette)$"))  # and not what was searched for
     if page.input_value("#model input") != model:
