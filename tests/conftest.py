@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,12 @@ def pytest_xdist_make_scheduler(config, log):
             return "browser" if Path(nodeid.partition("::")[0]).name.startswith("test_page") else nodeid
 
     return BrowserTogether(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """What the test files have imported stays to the end: a search for garbage, of which a test may start many, need not go through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
