@@ -20,16 +20,27 @@ torch.set_num_threads(1)  # tiny models: more threads cost more than they bring
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def in_browser(nodeid: str) -> bool:
+    return Path(nodeid.partition("::")[0]).name.startswith("test_page")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Where tests are shared out among processes, those in the browser stay together, and begin first: two Chromiums would starve each other."""
+    """Where tests are shared out among processes, those in the browser stay together, as two Chromiums would starve each other, and those of any
+    other file, as they share what is costly to make."""
     from xdist.scheduler import LoadScopeScheduling
 
     class BrowserTogether(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "browser" if Path(nodeid.partition("::")[0]).name.startswith("test_page") else nodeid
+            return "browser" if in_browser(nodeid) else nodeid.partition("::")[0]
 
+    config.option.loadscopereorder = False
     return BrowserTogether(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those in the browser begin first: together they take the longest."""
+    items.sort(key=lambda item: not in_browser(item.nodeid))
 
 
 def pytest_collection_finish() -> None:
