@@ -28,7 +28,7 @@ def cover(page, picture: str, model: str = "bundled/imagenette"):
     page.locator(f"#cover-region input[value={PAINTED}]").check()
     paint = page.locator("#cover-paint")
     tool(paint, "Brush")
-    assert painted(paint) == 0
+    page.wait_for_function(f"() => ({SHARE})(document.querySelector('#cover-paint canvas')) === 0")
     return paint
 
 
