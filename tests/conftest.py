@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from model_zoo.loaded import LoadedModel
-from tests.page_browser import browser, open_page, page  # noqa: F401  (fixtures)
+from tests.page_browser import browser, open_page, page, shared_page, shared_tab, tabs  # noqa: F401  (fixtures)
 from tests.page_server import server  # noqa: F401  (a fixture)
 from tests.tiny_models import TINY_MODELS
 
@@ -19,16 +20,33 @@ torch.set_num_threads(1)  # tiny models: more threads cost more than they bring
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def in_browser(nodeid: str) -> bool:
+    return Path(nodeid.partition("::")[0]).name.startswith("test_page")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Where tests are shared out among processes, those in the browser stay together, and begin first: two Chromiums would starve each other."""
+    """Where tests are shared out among processes, those in the browser stay together, as two Chromiums would starve each other, and those of any
+    other file, as they share what is costly to make."""
     from xdist.scheduler import LoadScopeScheduling
 
     class BrowserTogether(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "browser" if Path(nodeid.partition("::")[0]).name.startswith("test_page") else nodeid
+            return "browser" if in_browser(nodeid) else nodeid.partition("::")[0]
 
+    config.option.loadscopereorder = False
     return BrowserTogether(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those in the browser begin first: together they take the longest."""
+    items.sort(key=lambda item: not in_browser(item.nodeid))
+
+
+def pytest_collection_finish() -> None:
+    """What the test files have imported stays to the end: a search for garbage, of which a test may start many, need not go through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

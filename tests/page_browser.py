@@ -6,9 +6,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ import pytest
 
 from techniques import catalogue
 from ui.page import slug
+from ui.samples import sample
 
 REQUIRED = os.environ.get("LOUPE_REQUIRE_BROWSER") == "1"
 OPTIONS = (
@@ -58,38 +62,118 @@ def browser() -> Iterator:
         chromium.close()
 
 
-@pytest.fixture
-def open_page(browser, server) -> Iterator[Callable]:
-    """Opens the page and waits for its first answer, unless told not to; at the end it looks for errors, in the browser and on the server, and
-    for requests to other machines."""
-    faults: list[str] = []
-    contexts = []
-    told = len(server.lines)
+@dataclass
+class Tab:
+    """A tab of the browser in a context of its own, and what has gone wrong in it."""
 
-    def open_it(query: str = "", wait: bool = True, **options):
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-        contexts.append(context)
+    page: object
+    faults: list[str] = field(default_factory=list)
+
+
+class Tabs:
+    """The tabs of the browser. One that has shown the page already shows it again in two thirds of the time, so it is kept, wiped of all
+    that a visitor leaves behind; one of another size, or with other options, is not."""
+
+    def __init__(self, browser, server):
+        self.browser, self.server = browser, server
+        self.free: list[Tab] = []
+
+    def take(self, **options) -> Tab:
+        if self.free and not options:
+            return self.free.pop()
+        context = self.browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         context.set_default_timeout(PATIENCE)
-        page = context.new_page()
-        page.on("console", lambda message: faults.append(f"console: {message.text}") if message.type == "error" else None)
-        page.on("pageerror", lambda error: faults.append(f"page: {error}"))
-        page.on("request", lambda request: faults.append(request.url) if not request.url.startswith((server.url, "data:", "blob:")) else None)
-        page.goto(server.url + query)
-        if wait:
-            page.wait_for_selector("#grad_cam-status .lp-done")
-            page.wait_for_selector("#grad_cam-grad_cam loupe-map:visible .lp-canvas canvas")
-        return page
+        tab = Tab(context.new_page())
+        tab.page.on("console", lambda message: tab.faults.append(f"console: {message.text}") if message.type == "error" else None)
+        tab.page.on("pageerror", lambda error: tab.faults.append(f"page: {error}"))
+        ours = (self.server.url, "data:", "blob:", "about:blank")
+        tab.page.on("request", lambda request: None if request.url.startswith(ours) else tab.faults.append(request.url))
+        return tab
 
-    yield open_it
-    for context in contexts:
-        context.close()
-    assert faults == []
-    assert not any("Traceback" in line or "internal error" in line for line in server.lines[told:]), server.output()
+    def visit(self, tab: Tab, query: str = "", wait: bool = True) -> None:
+        """Open the page in a tab, and wait for its first answer."""
+        tab.page.goto(self.server.url + query)
+        if wait:
+            tab.page.wait_for_selector("#grad_cam-status .lp-done")
+            tab.page.wait_for_selector("#grad_cam-grad_cam loupe-map:visible .lp-canvas canvas")
+
+    def wipe(self, tab: Tab) -> None:
+        """Leave the page and all that it knows of its visitor, for the next one."""
+        tab.page.evaluate("localStorage.clear(); sessionStorage.clear()")
+        tab.page.context.clear_cookies()
+        tab.page.goto("about:blank")
+        tab.faults.clear()
+        self.free.append(tab)
+
+    @contextmanager
+    def watched(self, request, leave: Callable[[Tab], None]) -> Iterator[list[Tab]]:
+        """The tabs that a test uses; after it no error may stand in them or on the server, and no request to another machine. Those with
+        which all went well are left to `leave`, others closed."""
+        used: list[Tab] = []
+        told, failed = len(self.server.lines), request.session.testsfailed
+        yield used
+        faults = [fault for tab in used for fault in tab.faults]
+        for tab in used:
+            if faults or request.session.testsfailed > failed:
+                tab.page.context.close()
+            else:
+                leave(tab)
+        assert faults == []
+        assert not any("Traceback" in line or "internal error" in line for line in self.server.lines[told:]), self.server.output()
+
+
+@pytest.fixture(scope="session")
+def tabs(browser, server) -> Tabs:
+    return Tabs(browser, server)
+
+
+@pytest.fixture
+def open_page(request, tabs) -> Iterator[Callable]:
+    """Opens the page for a new visitor and waits for its first answer, unless told not to; at the end it looks for errors, in the browser and
+    on the server, and for requests to other machines."""
+    with_options: list[Tab] = []
+
+    def leave(tab: Tab) -> None:
+        tab.page.context.close() if tab in with_options else tabs.wipe(tab)
+
+    with tabs.watched(request, leave) as used:
+
+        def open_it(query: str = "", wait: bool = True, **options):
+            tab = tabs.take(**options)
+            used.append(tab)
+            with_options.extend([tab] if options else [])
+            tabs.visit(tab, query, wait)
+            return tab.page
+
+        yield open_it
 
 
 @pytest.fixture
 def page(open_page):
+    """The page of a new visitor, with its first answer."""
     return open_page()
+
+
+@pytest.fixture(scope="module")
+def shared_tab(tabs) -> Iterator[list[Tab]]:
+    """The tab that tests of a file have left for its others, if any."""
+    left: list[Tab] = []
+    yield left
+    for tab in left:
+        tabs.wipe(tab)
+
+
+@pytest.fixture
+def shared_page(request, tabs, shared_tab):
+    """The page as the tests of this file before left it, opened anew after one that failed. Each test brings about what it needs, whatever it
+    finds, and is looked after as with `open_page`."""
+    with tabs.watched(request, shared_tab.append) as used:
+        if shared_tab:
+            used.append(shared_tab.pop())
+        else:
+            used.append(tabs.take())
+            tabs.visit(used[0])
+        yield used[0].page
 
 
 def expect(locator):
@@ -150,6 +234,26 @@ def pick_model(page, search: str, key: str) -> None:
     first = page.locator("#model-answers .lp-model").first
     expect(first).to_have_attribute("data-model", key)  # the list has come to rest
     first.click()
+
+
+def begin_with(page, picture: str = "church", model: str = "bundled/imagenette") -> None:
+    """Bring a page that other tests have used to the first technique, a bundled model and one of the samples for it, and its prediction."""
+    go_to(page, "grad_cam")
+    page.keyboard.press("Escape")
+    expect(page.locator("#model input")).to_have_value(re.compile("^bundled/(digits|imagenette)$"))  # and not what was searched for
+    if page.input_value("#model input") != model:
+        predicted_anew(page, lambda: pick_model(page, model, model))
+    if page.inner_text("#origin") != sample(picture).title:
+        predicted_anew(page, lambda: page.click(f"#samples button[data-sample={picture}]"))
+    expect(page.locator("#model input")).to_have_value(model)
+    expect(page.locator("#origin")).to_have_text(sample(picture).title)
+
+
+def predicted_anew(page, act: Callable[[], None]) -> None:
+    """Do what changes the prediction, and wait for it."""
+    page.evaluate("document.querySelectorAll('#top-five .lp-bar').forEach((bar) => bar.remove())")
+    act()
+    expect(page.locator("#top-five .lp-bar").first).to_be_visible()
 
 
 def choose(page, selector: str, search: str, option: str) -> None:

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from gradio_client import Client
 
 ROOT = Path(__file__).resolve().parents[1]
 UPLOAD_MB = 60  # the models that tests upload are smaller
@@ -38,6 +40,20 @@ class Server:
 
     def output(self) -> str:
         return "".join(self.lines)
+
+
+class Caller(Client):
+    """A program of somebody else's that calls the app. Nothing is encrypted between the two, so it need not read all certificates for each
+    request; and as it is quick then, it waits for the end of one answer before the next call, which Gradio's client takes for a part of it."""
+
+    def __init__(self, address: str, **options):
+        super().__init__(address, verbose=False, ssl_verify=False, **options)
+
+    def predict(self, *values, **given):
+        try:
+            return super().predict(*values, **given)
+        finally:
+            wait([stream for stream in (self.streaming_future,) if stream])
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ QUICK = {
     "wall": {"methods": ["grad_cam", "saliency"]}, "eot": {"steps": 2, "samples": 2},
     "ensemble_attack": {"steps": 2}, "universal_perturbation": {"epochs": 1, "epsilon": 64.0, "step_size": 1.0},
     "i_fgsm": {"steps": 2}, "mi_fgsm": {"steps": 2}, "one_pixel": {"generations": 2}, "square": {"queries": 20}, "random_search": {"queries": 20},
-    "hop_skip_jump": {"queries": 200}, "zoo": {"queries": 300},
+    "hop_skip_jump": {"queries": 200}, "zoo": {"queries": 100},
     "fooling_image": {"steps": 3}, "deep_fool": {"steps": 2, "classes": 3}, "lbfgs": {"searches": 1, "steps": 2}, "jsma": {"most": 0.5},
     "carlini_wagner": {"searches": 1, "steps": 5}, "robust_accuracy": {"method": "fgsm"}, "survival": {"points": 2},
     "attack_race": {"methods": ["fgsm"], "budget": 3, "epsilon": 64}, "epsilon_sweep": {"largest": 64, "points": 2, "precision": 8.0},

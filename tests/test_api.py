@@ -19,6 +19,7 @@ import model_zoo
 import techniques
 from techniques.base import Technique
 from techniques.base.results import all_arrays
+from tests.page_server import Caller
 
 CATALOGUE = techniques.catalogue()
 CLIENTS, CALLS = 4, 10
@@ -29,7 +30,7 @@ NOT_FOR_VISITORS = re.compile(r"Traceback|File \"|/[a-z]+/[a-z]+/|site-packages|
 
 @pytest.fixture(scope="module")
 def client(server) -> Client:
-    return Client(server.url, verbose=False)
+    return Caller(server.url)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +165,7 @@ def test_forty_equal_calls_at_once_give_forty_whole_and_equal_answers(server, th
 
     def caller() -> None:
         try:
-            own = Client(server.url, verbose=False)
+            own = Caller(server.url)
             for _ in range(CALLS):
                 _, files = own.predict(image=handle_file(three), model="bundled/digits", api_name="/saliency")
                 answers.append({Path(path).name: digest(Path(path)) for path in files})

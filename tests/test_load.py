@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ import model_zoo
 import techniques
 from techniques.base import Sample, Samples, Technique, execute
 from techniques.base.results import all_arrays
-from tests.page_server import Server
+from tests.page_server import Server, Caller
 from ui import worker
 from ui.samples import sample as sample_picture
 from ui.worker import Done, Failed
@@ -101,7 +102,7 @@ def numbers(contents: dict[str, bytes]) -> dict[str, np.ndarray]:
 
 
 def test_four_users_with_different_techniques_on_one_model_get_what_each_gets_alone(server):
-    clients = [Client(server.url, verbose=False) for _ in range(USERS)]
+    clients = [Caller(server.url) for _ in range(USERS)]
     alone = {name: by_client(clients[0], name) for name in MIX}
 
     def user(number: int) -> list[str]:
@@ -131,16 +132,16 @@ def test_four_threads_with_different_techniques_on_one_network_get_what_each_get
 # A page without a browser
 
 
+Events = dict[tuple[str | None, str], tuple[dict, int]]  # handler and number of the component, by its name and what happens to it
+
+
 class Visitor:
     """One open page, its events sent as the page's own script sends them; opening it starts a session on the server."""
 
-    def __init__(self, server: Server, model: str):
+    def __init__(self, server: Server, events: Events, model: str):
         self.address = urlsplit(server.url).netloc
         self.page = secrets.token_hex(8)
-        config = json.loads(self._ask("GET", "/config"))
-        names = {component["id"]: component["props"].get("elem_id") for component in config["components"]}
-        handlers = [event for event in config["dependencies"] if event["backend_fn"]]
-        self.events = {(names.get(source), event): (found, source) for found in handlers for source, event in found["targets"]}
+        self.events = events
         self.answer(self.events[None, "load"])
         self.choose_model(model)
 
@@ -192,13 +193,24 @@ class Visitor:
             connection.close()
 
 
+@pytest.fixture(scope="module")
+def new_visitor(server) -> Callable[[str], Visitor]:
+    """Opens the page and chooses a model; what the page can ask for is read once, as it takes the server longer than a run."""
+    with urlopen(f"{server.url}/config", timeout=PATIENCE) as answer:
+        config = json.loads(answer.read())
+    names = {component["id"]: component["props"].get("elem_id") for component in config["components"]}
+    handlers = [event for event in config["dependencies"] if event["backend_fn"]]
+    events = {(names.get(source), event): (found, source) for found in handlers for source, event in found["targets"]}
+    return lambda model: Visitor(server, events, model)
+
+
 def whole(content: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
 
 
-def test_ten_visitors_who_click_the_same_sample_and_run_the_same_get_forty_whole_and_equal_answers(server):
+def test_ten_visitors_who_click_the_same_sample_and_run_the_same_get_forty_whole_and_equal_answers(new_visitor):
     """Gradio rewrites one file for equal results, in place; here none may be short, broken, or another's."""
-    visitors = at_once([lambda: Visitor(server, "bundled/digits")] * SAME_USERS)
+    visitors = at_once([lambda: new_visitor("bundled/digits")] * SAME_USERS)
 
     def visit(visitor: Visitor) -> list[tuple[bytes, dict[str, bytes]]]:
         return [(visitor.choose_sample("digit_3"), visitor.run("saliency", "max")) for _ in range(SAME_TIMES)]
@@ -213,14 +225,14 @@ def test_ten_visitors_who_click_the_same_sample_and_run_the_same_get_forty_whole
         assert [name for name in files if name.endswith(".png") and files[name] != first_files[name]] == []
 
 
-def test_visitors_who_choose_different_models_at_once_each_get_the_answers_of_their_own(server):
+def test_visitors_who_choose_different_models_at_once_each_get_the_answers_of_their_own(new_visitor):
     chosen = {"bundled/digits": "digit_8", "bundled/imagenette": "golf_ball"}
     answers = {"bundled/digits": "8", "bundled/imagenette": "golf ball"}
     alone = {key: all_arrays(techniques.run("saliency", sample_picture(name).path, model_zoo.load(key))) for key, name in chosen.items()}
 
     def visit(key: str) -> list[str]:
         other = next(each for each in chosen if each != key)
-        visitor, mistakes = Visitor(server, other), []
+        visitor, mistakes = new_visitor(other), []
         for _ in range(3):
             for own in (key, other):  # while one visitor turns to a model, another turns away from it
                 visitor.choose_model(own)

@@ -22,6 +22,7 @@ from model_zoo.preprocessing import Preprocessing
 from techniques.base import Heatmap, Sample, Samples, Technique, execute
 from techniques.base.drawing import heatmap_image, to_html
 from techniques.base.results import all_arrays, panels
+from tests.page_server import Caller
 from tests.quick_settings import QUICK
 from tests.tiny_models import TINY_MODELS, cnn
 from ui.panels import panel
@@ -470,7 +471,7 @@ def test_a_setting_outside_its_range_is_refused_and_the_range_is_named(name, set
 def test_the_server_names_the_range_to_a_program_too(name, settings, told, server):
     with pytest.raises(gradio_client.exceptions.AppError) as refusal:
         picture = gradio_client.handle_file(str(sample_picture("digit_3").path))
-        gradio_client.Client(server.url, verbose=False).predict(image=picture, model="bundled/digits", api_name=f"/{name}", **settings)
+        Caller(server.url).predict(image=picture, model="bundled/digits", api_name=f"/{name}", **settings)
     assert told in str(refusal.value)
 
 

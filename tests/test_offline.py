@@ -16,6 +16,7 @@ import model_zoo
 from model_zoo.bundled import DIGITS, IMAGENETTE
 from techniques.base import Sample
 from techniques.base.pictures import read_picture
+from tests.page_server import Caller
 from ui.samples import digits, photographs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,11 +54,11 @@ def test_the_page_is_served_and_loads_nothing_from_another_machine(server):
 @pytest.fixture(scope="module")
 def answer(server, tmp_path_factory) -> tuple[dict, list[Path], str, Path]:
     """The manifest and the files that `/grad_cam` answers with, and the model and the picture it was asked about."""
-    from gradio_client import Client, handle_file
+    from gradio_client import handle_file
 
     bundled = next(model for model in (IMAGENETTE, DIGITS) if model.weights.exists())
     picture = (photographs() if bundled is IMAGENETTE else digits())[0].path
-    client = Client(server.url, download_files=str(tmp_path_factory.mktemp("answer")), verbose=False)
+    client = Caller(server.url, download_files=str(tmp_path_factory.mktemp("answer")))
     try:
         manifest, files = client.predict(image=handle_file(str(picture)), model=f"bundled/{bundled.name}", api_name="/grad_cam")
     finally:

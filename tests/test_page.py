@@ -12,7 +12,7 @@ from PIL import Image
 
 from techniques.base import Sample
 from tests.page_browser import (
-    COLOURS, choose, expect, expect_top_five, go_to, pick_model, run, saved, set_number, shares, stroke, top_five, type_into, upload,
+    COLOURS, begin_with, choose, expect, expect_top_five, go_to, pick_model, run, saved, set_number, shares, stroke, top_five, type_into, upload,
 )  # fmt: skip
 
 
@@ -28,7 +28,15 @@ def blocks(tmp_path_factory) -> Path:
     return path
 
 
-def test_the_first_screen_shows_a_finished_example(page):
+@pytest.fixture
+def page(shared_page):
+    """The page with its first technique, model and picture."""
+    begin_with(shared_page)
+    return shared_page
+
+
+def test_the_first_screen_shows_a_finished_example(open_page):
+    page = open_page()
     assert len(top_five(page)) == 5
     expect(page.locator("#origin")).to_have_text("Church")
     colours, _ = page.locator("#grad_cam-grad_cam loupe-map:visible .lp-canvas canvas").evaluate(COLOURS)
@@ -129,7 +137,8 @@ def test_the_picture_makes_room_for_another_one_that_a_click_chooses(page, tmp_p
     expect(page.locator("#picture img")).to_be_visible()
 
 
-def test_a_class_and_a_layer_that_the_model_does_not_have_are_told_and_can_be_mended(page):
+def test_a_class_and_a_layer_that_the_model_does_not_have_are_told_and_can_be_mended(open_page):
+    page = open_page()
     status = page.locator("#grad_cam-status .lp-error")
     type_into(page, "#target", "gulf ball")
     page.click("#grad_cam-run")
@@ -188,6 +197,7 @@ def test_painting_covers_the_picture_without_a_press_on_run(page):
 
 
 def test_a_heat_map_answers_to_its_own_controls(page):
+    run(page, "grad_cam")
     panel = page.locator("#grad_cam-grad_cam")
     canvas = panel.locator("loupe-map:visible .lp-canvas canvas")
     _, at_first = canvas.evaluate(COLOURS)
@@ -252,7 +262,9 @@ def test_the_page_fits_a_telephone_in_the_dark(open_page):
     assert brightness(page) < 50
 
 
-def test_light_and_dark_are_one_press_apart_and_remembered(page):
+def test_light_and_dark_are_one_press_apart_and_remembered(open_page):
+    page = open_page(wait=False)
+    page.wait_for_selector(".lp-bar")
     assert brightness(page) > 200
     page.click(".lp-theme")
     assert brightness(page) < 50

@@ -12,7 +12,14 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from model_zoo.bundled import DIGITS, digits_network
-from tests.page_browser import expect, run, saved, shares, top_five, type_into, upload
+from tests.page_browser import begin_with, expect, run, saved, shares, top_five, type_into, upload
+
+
+@pytest.fixture
+def page(shared_page):
+    """The page with its first model and picture."""
+    begin_with(shared_page)
+    return shared_page
 
 
 def test_a_model_that_cannot_be_had_is_told_and_the_old_one_stays(page, server):
@@ -103,13 +110,17 @@ def own_tensors(own) -> int:
     return len(torch.load(own / "mine.pth", weights_only=True)["state_dict"])
 
 
-def open_own(page) -> None:
+@pytest.fixture
+def own_model(open_page):
+    """The page of a new visitor, with the place for a model of one's own."""
+    page = open_page()
     page.click("#own-model button")
     page.wait_for_selector("#own-weights input[type=file]", state="attached")
+    return page
 
 
-def test_a_visitor_s_own_weights_are_matched_and_used(page, own, own_tensors):
-    open_own(page)
+def test_a_visitor_s_own_weights_are_matched_and_used(own_model, own, own_tensors):
+    page = own_model
     page.set_input_files("#own-weights input[type=file]", own / "mine.pth")
     expect(page.locator("#own-status")).to_contain_text(f"{own_tensors} of {own_tensors} tensors matched")
     expect(page.locator("#own-status")).to_contain_text("3 classes")
@@ -131,9 +142,8 @@ def test_a_visitor_s_own_weights_are_matched_and_used(page, own, own_tensors):
     assert saved(page, "grad_cam")[0]["model"]["title"] == "mine.pth (timm/resnet10t)"
 
 
-def test_a_program_instead_of_weights_is_refused_and_everything_stays(page, own):
-    before = shares(page)
-    open_own(page)
+def test_a_program_instead_of_weights_is_refused_and_everything_stays(own_model, own):
+    page, before = own_model, shares(own_model)
     page.set_input_files("#own-weights input[type=file]", own / "program.pt")
     expect(page.locator("#own-status .lp-error")).to_contain_text("This is a whole program (TorchScript), not weights.")
     expect(page.locator("#own-use")).to_be_hidden()
@@ -141,8 +151,8 @@ def test_a_program_instead_of_weights_is_refused_and_everything_stays(page, own)
     assert shares(page) == before
 
 
-def test_weights_that_fit_nothing_are_told_and_another_architecture_may_be_typed(page, own):
-    open_own(page)
+def test_weights_that_fit_nothing_are_told_and_another_architecture_may_be_typed(own_model, own):
+    page = own_model
     page.set_input_files("#own-weights input[type=file]", own / "digits.safetensors")
     expect(page.locator("#own-status")).to_contain_text("fit no architecture")
     type_into(page, "#own-architecture", "timm/resnet18")

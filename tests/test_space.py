@@ -26,6 +26,7 @@ from spaces_config import build
 from techniques import catalogue
 from techniques.base import Sample, Samples
 from techniques.base.results import all_arrays
+from tests.page_server import Caller
 from tests.tiny_models import cnn, fitting, transformer
 from ui import worker
 
@@ -275,10 +276,10 @@ def test_on_zero_gpu_the_main_process_takes_no_gradient(zero):
 
 
 def test_on_zero_gpu_an_endpoint_answers(zero, folders):
-    from gradio_client import Client, handle_file
+    from gradio_client import handle_file
 
     address, _seen = zero
     assert _endpoints(address) == set(catalogue())
-    client = Client(address, verbose=False)
+    client = Caller(address)
     manifest, files = client.predict(handle_file(folders["zero"] / "ui" / "samples" / "cat.jpg"), "bundled/imagenette", api_name="/saliency")
     assert manifest["technique"] == "saliency" and any(file.endswith("arrays.npz") for file in files)
