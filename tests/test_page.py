@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from pathlib import Path
 
@@ -216,6 +217,20 @@ def test_a_heat_map_answers_to_its_own_controls(page):
     assert pills.nth(3).get_attribute("aria-selected") == "true" and panel.locator("loupe-map:visible").count() == 1
 
 
+def test_an_answer_of_another_picture_than_the_one_above_steps_back_until_it_is_run_again(page):
+    run(page, "grad_cam")
+    line, earlier = page.locator("#grad_cam-status .lp-done"), re.compile("lp-other")
+    expect(line).not_to_have_class(earlier)
+    page.click("#samples button[data-sample=golf_ball]")
+    expect(line).to_have_class(earlier)
+    page.click("#samples button[data-sample=church]")
+    expect(line).not_to_have_class(earlier)
+    pick_model(page, "bundled/digits", "bundled/digits")
+    expect(line).to_have_class(earlier)
+    run(page, "grad_cam")
+    expect(line).not_to_have_class(earlier)
+
+
 def test_average_activations_are_walked_through_by_layer_and_filter(page):
     go_to(page, "average_activation")
     expect(page.locator("#tray .lp-thumb")).to_have_count(2)
@@ -228,6 +243,11 @@ def test_average_activations_are_walked_through_by_layer_and_filter(page):
     title = panel.locator("h4").inner_text()
     set_number(page, "#average_activation-browser loupe-axes", 7)
     expect(panel.locator("h4")).not_to_have_text(title)
+    title = panel.locator("h4").inner_text()
+    run(page, "average_activation")
+    expect(panel.locator("h4")).to_have_text(title)
+    expect(panel.locator("loupe-axes select")).to_have_value("layer4.1.conv2")
+    expect(panel.locator("loupe-axes input[type=number]")).to_have_value("7")
     _, arrays = saved(page, "average_activation")
     number = int("".join(filter(str.isdigit, panel.locator("h4").inner_text().split("·")[-1])))
     assert 0 <= number < 256 and len(arrays) > 40

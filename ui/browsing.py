@@ -59,7 +59,7 @@ def browser_html(browser: Browser, answered: Answered, panel: str) -> str:
         "at": {"outer": outer, "inner": inner},
     }
     return (
-        f"<section class='lp-panel lp-browser'><loupe-axes turn='{secrets.token_hex(4)}' axes='{escape(json.dumps(axes))}'></loupe-axes>"
+        f"<section class='lp-panel lp-browser'><loupe-axes axes='{escape(json.dumps(axes))}' turn='{secrets.token_hex(4)}'></loupe-axes>"
         f"<div data-part='top'>{top_html(browser, outer)}</div><div data-part='cell'>{cell_html(browser, answered, outer, inner)}</div></section>"
     )
 

@@ -21,7 +21,8 @@ const walked = (what) => {
 };
 
 // What walks through a large browser: a list for its outer axis and a slider for the inner one. They live in the shadow tree, so
-// that the element stays as Gradio made it; with another "turn" they begin anew, "at" the place where the visitor stood.
+// that the element stays as Gradio made it; with another "turn", which is written last, they begin anew, "at" the place where the
+// visitor stood.
 class Axes extends HTMLElement {
   static observedAttributes = ["turn"];
 
