@@ -154,7 +154,9 @@ def _story(seen: Seen, method: str, asked: str) -> str:
     told = [f"{len(near)} pictures, by {source}: {seen.features.shape[1]:,} numbers each."]
     if asked and method != asked:
         told.append(f"{asked} takes at least {FEWEST} pictures; for fewer this is PCA.")
-    for grouping, names in seen.groupings.items():
+    if len(near) < FEWEST:
+        told.append("It is more pictures, of several kinds, that make a map: add some.")
+    for grouping, names in seen.groupings.items() if len(near) >= FEWEST else ():
         same = [names[place] == names[other] for place, others in enumerate(near.tolist()) for other in others]
         several = f"{near.shape[1]} nearest neighbours" if near.shape[1] > 1 else "nearest neighbour"
         told.append(f"Of the {several} of each picture {percent(sum(same) / len(same))} have its {grouping}.")
