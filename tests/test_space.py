@@ -12,10 +12,11 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -193,8 +194,12 @@ def _started(command: list[str], folder: Path, home: Path, **variables: str) -> 
         yield f"http://127.0.0.1:{port}/", lines
     finally:
         watchdog.cancel()
+        forked = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.terminate()
         process.wait()
+        for worker_process in forked:  # ZeroGPU's workers outlive the app
+            with suppress(psutil.NoSuchProcess):
+                worker_process.kill()
 
 
 def _endpoints(address: str) -> set[str]:
