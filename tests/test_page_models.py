@@ -39,7 +39,8 @@ def test_a_model_that_cannot_be_had_is_told_and_the_old_one_stays(page, server):
 
 
 
-def test_the_list_opens_with_the_curated_models_and_narrows_while_one_types(page):
+def test_the_list_opens_with_the_curated_models_and_narrows_while_one_types(open_page):
+    page = open_page()
     page.click("#model input")
     rows = page.locator("#model-answers .lp-model")
     expect(rows.first).to_contain_text("bundled/imagenette")

@@ -13,7 +13,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -197,7 +197,8 @@ def _started(command: list[str], folder: Path, home: Path, **variables: str) -> 
         yield f"http://127.0.0.1:{port}/", lines
     finally:
         watchdog.cancel()
-        os.killpg(process.pid, signal.SIGTERM)  # with the processes that it has forked
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(process.pid, signal.SIGTERM)  # with the processes that it has forked
         process.wait()
 
 
