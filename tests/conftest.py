@@ -34,7 +34,7 @@ def pytest_xdist_make_scheduler(config, log):
         def _split_scope(self, nodeid: str) -> str:
             return "browser" if in_browser(nodeid) else nodeid.partition("::")[0]
 
-    config.option.loadscopereorder = False
+    config.option.loadscopereorder = False  # or the files with the most tests would begin
     return BrowserTogether(config, log)
 
 
