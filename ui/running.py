@@ -18,7 +18,7 @@ from techniques.base.export import write_bundle
 from techniques.base.results import Result, panels
 from ui.bell import ring
 from ui.browsing import browser_html, is_large
-from ui.choosing import GONE, of
+from ui.choosing import GONE, mark_of
 from ui.events import told
 from ui.files import new_folder, prune
 from ui.panels import panel, progress
@@ -186,7 +186,7 @@ def _finished(answered: Answered, many: bool) -> str:
     if answered.opened:
         return f"<p class='lp-done'>{escape(answered.opened)}</p>"
     sample = answered.sample
-    mark = f" data-of='{of(sample, answered.model_key)}'" if isinstance(sample, Sample) else ""
+    mark = f" data-of='{mark_of(sample, answered.model_key)}'" if isinstance(sample, Sample) else ""
     if answered.unfinished:
         return f"<p class='lp-hint'{mark}>Stopped at {escape(answered.unfinished)}. {AS_FAR}</p>"
     pictures = sample.origin if isinstance(sample, Sample) else f"{len(sample)} pictures" if many else " · before and after · ".join(sample.origins)
