@@ -51,6 +51,8 @@ def test_an_answer_without_that_place_is_shown_at_the_nearest_or_the_first_one()
     assert "second · filter 2" in html(layers(first=20, second=3), {"result": ("second", 4)})
     assert "first · filter 0" in html(layers(first=20, third=3), {"result": ("second", 4)})
     assert "first · filter 0" in html(layers(first=20, third=3), {})
+    alone = Browser(("filter",), layers(first=20).cells["first"])
+    assert "filter 3<" in html(alone, {"result": ("second", 4)})
 
 
 def test_a_number_too_large_leads_to_the_last_cell_and_a_layer_clicked_in_a_chart_to_its_first(visitor, ask):

@@ -72,7 +72,9 @@ def first_outer(browser: Browser) -> str | None:
 def _standing(browser: Browser, at: tuple[str | None, int] | None) -> tuple[str | None, int]:
     """The place `at` which one stood in an earlier answer, as far as this one has it, else the first."""
     outer, inner = at or (None, 1)
-    if len(browser.axes) > 1 and outer not in browser.positions():
+    if len(browser.axes) == 1:
+        outer = None
+    elif outer not in browser.positions():
         return first_outer(browser), 1
     return outer, min(inner, _count(browser, outer))
 

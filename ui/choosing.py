@@ -64,7 +64,8 @@ def seen(sample: Sample, model: LoadedModel) -> str:
     fitted = sample.exact and tuple(sample.image.size) == (width, height)
     how = "pixel by pixel" if fitted else model.preprocessing.framed(sample.framing).own_framing
     image = f"<img src='{data_url(png_bytes(to_image(sample.pixels[0])))}' alt='What the model sees'>"
-    return f"<figure class='lp-seen' data-of='{mark_of(sample, model.key)}'>{image}<figcaption>What the model sees: {height} × {width} px, {escape(how)}</figcaption></figure>"
+    caption = f"What the model sees: {height} × {width} px, {escape(how)}"
+    return f"<figure class='lp-seen' data-of='{mark_of(sample, model.key)}'>{image}<figcaption>{caption}</figcaption></figure>"
 
 
 def mark_of(sample: Sample, model_key: str) -> str:
