@@ -118,7 +118,7 @@ class Tabs:
                 tab.page.context.close()
             else:
                 leave(tab)
-        assert faults == []
+        assert faults == [], faults
         assert not any("Traceback" in line or "internal error" in line for line in self.server.lines[told:]), self.server.output()
 
 

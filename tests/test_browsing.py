@@ -9,7 +9,7 @@ import pytest
 
 from techniques.base import Browser, Heatmap
 from ui.browsing import browser_html, walk_handler
-from ui.session import Answered
+from ui.session import Answered, Sessions
 
 PLACE = "average_activation-browser"
 
@@ -36,6 +36,18 @@ def ask(visitor):
 
 def html(browser: Browser, at: dict) -> str:
     return browser_html(browser, Answered(browser, None, "model", "Model", {}, at=at), "result")
+
+
+def test_the_next_answer_that_is_kept_stands_where_the_one_before_did():
+    sessions = Sessions("bundled/digits")
+    session = sessions.create("connection")
+    first, second, other = (Answered(layers(first=20), None, "model", "Model", {}) for _ in range(3))
+    sessions.keep(session, "average_activation", first)
+    first.at["result"] = ("first", 7)
+    sessions.keep(session, "average_activation", second)
+    sessions.keep(session, "activations", other)
+    second.at["histogram"] = ("first", 1)
+    assert second.at["result"] == ("first", 7) and first.at == {"result": ("first", 7)} and other.at == {}
 
 
 def test_the_next_answer_is_shown_where_the_visitor_stood(visitor, ask):

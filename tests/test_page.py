@@ -283,8 +283,7 @@ def test_the_page_fits_a_telephone_in_the_dark(open_page):
 
 
 def test_light_and_dark_are_one_press_apart_and_remembered(open_page):
-    page = open_page(wait=False)
-    page.wait_for_selector(".lp-bar")
+    page = open_page()
     assert brightness(page) > 200
     page.click(".lp-theme")
     assert brightness(page) < 50

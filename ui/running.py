@@ -60,14 +60,13 @@ def run_handler(
         except AppError as error:
             yield _failed(technique, fill, str(error))
             return
-        shown, sent, before = None, None, session.answers.get(technique.name)
-        at = before.at if before else {}
+        shown = sent = None
         line, start, so_far = Line(), time.perf_counter(), Progress(0.0, "Starting")
         for event in until(stop, dispatch(technique.name, sample, session.model_key, given, settings.seconds)):
             if isinstance(event, (Preview, Done)):
                 unfinished = event.text or "its beginning" if isinstance(event, Preview) else ""
                 seconds = time.perf_counter() - start
-                shown = Answered(event.value, sample, model.key, model.title, given, unfinished=unfinished, seconds=seconds, at=at)
+                shown = Answered(event.value, sample, model.key, model.title, given, unfinished=unfinished, seconds=seconds)
                 sessions.keep(session, technique.name, shown)
             so_far = event if isinstance(event, Progress) else so_far
             if not isinstance(event, (Progress, Preview)):

@@ -274,7 +274,10 @@ class Sessions:
             session.pictures.extend(pictures)
 
     def keep(self, session: Session, technique: str, answered: Answered) -> None:
-        """Remember an answer; the oldest pages' answers go when all together take too much memory."""
+        """Remember an answer, in which the visitor stands where they stood in the one before; the oldest pages' answers go when all together take
+        too much memory."""
+        before = session.answers.get(technique)
+        answered.at.update(before.at if before else {})
         session.answers[technique] = answered
         with self._lock:
             total = sum(answered.bytes for other in self._sessions.values() for answered in other.held)
