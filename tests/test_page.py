@@ -68,7 +68,8 @@ def test_a_picture_is_uploaded_explained_attacked_and_its_adversarial_picture_ex
     assert explained["pictures"][0]["origin"] == "PGD, epsilon 2/255, of blocks.png"
 
 
-def test_a_long_run_is_stopped_and_nothing_else_is_lost(page):
+def test_a_long_run_is_stopped_and_nothing_else_is_lost(open_page):
+    page = open_page()
     answer = page.inner_html("#grad_cam-predictions")
     go_to(page, "pgd")
     for _ in range(2):  # a second time: the first may leave something behind
