@@ -67,6 +67,7 @@ class Tab:
     """A tab of the browser in a context of its own, and what has gone wrong in it."""
 
     page: object
+    plain: bool
     faults: list[str] = field(default_factory=list)
 
 
@@ -83,7 +84,7 @@ class Tabs:
             return self.free.pop()
         context = self.browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         context.set_default_timeout(PATIENCE)
-        tab = Tab(context.new_page())
+        tab = Tab(context.new_page(), plain=not options)
         tab.page.on("console", lambda message: tab.faults.append(f"console: {message.text}") if message.type == "error" else None)
         tab.page.on("pageerror", lambda error: tab.faults.append(f"page: {error}"))
         ours = (self.server.url, "data:", "blob:", "about:blank")
@@ -97,8 +98,11 @@ class Tabs:
             tab.page.wait_for_selector("#grad_cam-status .lp-done")
             tab.page.wait_for_selector("#grad_cam-grad_cam loupe-map:visible .lp-canvas canvas")
 
-    def wipe(self, tab: Tab) -> None:
-        """Leave the page and all that it knows of its visitor, for the next one."""
+    def leave(self, tab: Tab) -> None:
+        """Leave the page and all that it knows of its visitor, for the next one; a tab with options of its own is closed."""
+        if not tab.plain:
+            tab.page.context.close()
+            return
         tab.page.evaluate("localStorage.clear(); sessionStorage.clear()")
         tab.page.context.clear_cookies()
         tab.page.goto("about:blank")
@@ -131,17 +135,11 @@ def tabs(browser, server) -> Tabs:
 def open_page(request, tabs) -> Iterator[Callable]:
     """Opens the page for a new visitor and waits for its first answer, unless told not to; at the end it looks for errors, in the browser and
     on the server, and for requests to other machines."""
-    with_options: list[Tab] = []
-
-    def leave(tab: Tab) -> None:
-        tab.page.context.close() if tab in with_options else tabs.wipe(tab)
-
-    with tabs.watched(request, leave) as used:
+    with tabs.watched(request, tabs.leave) as used:
 
         def open_it(query: str = "", wait: bool = True, **options):
             tab = tabs.take(**options)
             used.append(tab)
-            with_options.extend([tab] if options else [])
             tabs.visit(tab, query, wait)
             return tab.page
 
@@ -160,7 +158,7 @@ def shared_tab(tabs) -> Iterator[list[Tab]]:
     left: list[Tab] = []
     yield left
     for tab in left:
-        tabs.wipe(tab)
+        tabs.leave(tab)
 
 
 @pytest.fixture

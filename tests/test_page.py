@@ -72,8 +72,7 @@ def test_a_long_run_is_stopped_and_nothing_else_is_lost(open_page):
     page = open_page()
     answer = page.inner_html("#grad_cam-predictions")
     go_to(page, "pgd")
-    waits = []
-    for _ in range(3):  # again: the first time may leave something behind
+    for _ in range(2):  # a second time: the first may leave something behind
         set_number(page, "#pgd-steps", 200)
         set_number(page, "#pgd-restarts", 20)
         page.click("#pgd-run")
@@ -81,13 +80,12 @@ def test_a_long_run_is_stopped_and_nothing_else_is_lost(open_page):
         pressed = time.monotonic()
         page.click("#pgd-stop")
         expect(page.locator("#pgd-status")).to_contain_text("Stopped")
-        waits.append(time.monotonic() - pressed)
+        assert time.monotonic() - pressed < STOP_SECONDS
         expect(page.locator("#pgd-run")).to_be_enabled()
         expect(page.locator("#pgd-stop")).to_be_disabled()
         set_number(page, "#pgd-steps", 2)
         set_number(page, "#pgd-restarts", 1)
         run(page, "pgd")
-    assert np.median(waits) < STOP_SECONDS  # other tests may keep the machine busy for one of them
     expect(page.locator("#origin")).to_have_text("Church")
     assert len(top_five(page)) == 5
     assert page.inner_html("#grad_cam-predictions") == answer

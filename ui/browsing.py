@@ -64,18 +64,13 @@ def browser_html(browser: Browser, answered: Answered, panel: str) -> str:
     )
 
 
-def first_outer(browser: Browser) -> str | None:
-    """Where the outer axis starts; None when there is only one axis."""
-    return browser.positions()[0] if len(browser.axes) > 1 else None
-
-
 def _standing(browser: Browser, at: tuple[str | None, int] | None) -> tuple[str | None, int]:
     """The place `at` which one stood in an earlier answer, as far as this one has it, else the first."""
     outer, inner = at or (None, 1)
     if len(browser.axes) == 1:
         outer = None
     elif outer not in browser.positions():
-        return first_outer(browser), 1
+        outer, inner = browser.positions()[0], 1
     return outer, min(inner, _count(browser, outer))
 
 
